@@ -1,0 +1,76 @@
+"""What can go wrong, as one tree: each class is something a caller reacts to in its own way.
+
+```
+StreamproxyError
+├── ConfigError            the configuration cannot be used; lists every mistake
+├── PlaylistError          a list of channels cannot be read or used
+└── UpstreamError          an upstream failed; `label` names it, never its URL
+    ├── UpstreamUnreachable    no connection: name, route, refusal, TLS
+    ├── UpstreamStalled        silent for longer than it may be
+    ├── UpstreamRefused        answered with another status than 200
+    ├── UpstreamBroken         broke the protocol, or its connection broke
+    └── UpstreamNotMedia       answered 200 with something that is not MPEG-TS
+```
+"""
+
+
+class StreamproxyError(Exception):
+    """The root of what this program raises on purpose."""
+
+
+class ConfigError(StreamproxyError):
+    """The configuration cannot be used.
+
+    Attributes:
+        mistakes: One text per mistake, each with file, line and column where there is one, and the remedy.
+    """
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class PlaylistError(StreamproxyError):
+    """A list of channels cannot be read or used; the text names the list, never its URL."""
+
+
+class UpstreamError(StreamproxyError):
+    """An upstream failed.
+
+    Attributes:
+        label: The name under which logs show the upstream. Its URL is a secret.
+        reason: What a viewer may be told: short, without names.
+    """
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"{label}: {reason}")
+        self.label = label
+        self.reason = reason
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection came about: name, route, refusal or TLS."""
+
+
+class UpstreamStalled(UpstreamError):
+    """The upstream was silent for longer than it may be, before its answer or within it."""
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream answered with another status than 200.
+
+    Attributes:
+        status: The status it answered with.
+    """
+
+    def __init__(self, label: str, status: int) -> None:
+        super().__init__(label, f"the upstream answered with status {status}")
+        self.status = status
+
+
+class UpstreamBroken(UpstreamError):
+    """The upstream broke the protocol, or its connection broke."""
+
+
+class UpstreamNotMedia(UpstreamError):
+    """The upstream answered 200 with something that is not MPEG-TS."""

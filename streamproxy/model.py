@@ -1,0 +1,83 @@
+"""The words everybody shares: a channel, its upstreams, and what feeds and takes a stream."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+DEMO_URL = "demo:"
+"""The address of the embedded test channel."""
+
+
+def merged_headers(below: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:
+    """Lay request headers over others; names are compared without case (RFC 9110, 5.1)."""
+    names = {name.lower() for name in above}
+    return {name: value for name, value in below.items() if name.lower() not in names} | dict(above)
+
+
+class RelayMode(StrEnum):
+    """How a channel's viewers share its upstream."""
+
+    SHARED = "shared"
+    """One upstream connection for all viewers."""
+    DIRECT = "direct"
+    """One upstream connection per viewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One address of a channel. The address and its headers are secrets: logs, events and errors show only the label.
+
+    Attributes:
+        url: The address, byte for byte as the provider gave it.
+        label: The name under which logs show it.
+        headers: Request headers beyond the program's own, User-Agent included where the channel has its own.
+    """
+
+    url: str = field(repr=False)
+    label: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One entry of the catalog.
+
+    Attributes:
+        id: What its URL is made of; stable for ever.
+        name: The title shown to people.
+        upstreams: Where it comes from, preferred first; never empty.
+        group: The group it is listed under; empty for none.
+        mode: How its viewers share the upstream.
+        metadata: What the configuration says of it, for the API.
+    """
+
+    id: str
+    name: str
+    upstreams: tuple[Upstream, ...]
+    group: str = ""
+    mode: RelayMode = RelayMode.SHARED
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """What takes a stream: the ring of a broadcast, or one viewer's connection. `asyncio.StreamWriter` is one."""
+
+    def write(self, data: bytes, /) -> None:
+        """Take a piece of the stream, without waiting."""
+
+    async def drain(self) -> None:
+        """Wait until more may be written."""
+
+
+class Source(Protocol):
+    """What feeds a stream."""
+
+    async def run(self, sink: Sink) -> None:
+        """Feed the sink for as long as this runs.
+
+        Returning means that the stream ended; cancelling stops it, with every connection closed before this returns.
+
+        Raises:
+            UpstreamError: Why it failed.
+        """
