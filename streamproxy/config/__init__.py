@@ -1,0 +1,29 @@
+"""The configuration: a YAML file, the environment over it, the command line over both, checked as a whole.
+
+`find` says which file counts, `load` reads it and reports every mistake at once. The sections are in `schema`.
+"""
+
+from streamproxy.config.loader import find, load
+from streamproxy.config.schema import (
+    RESERVED_NAMES,
+    Config,
+    LogConfig,
+    OptionsConfig,
+    PlaylistConfig,
+    RelayConfig,
+    ServerConfig,
+    StreamConfig,
+)
+
+__all__ = [
+    "RESERVED_NAMES",
+    "Config",
+    "LogConfig",
+    "OptionsConfig",
+    "PlaylistConfig",
+    "RelayConfig",
+    "ServerConfig",
+    "StreamConfig",
+    "find",
+    "load",
+]
