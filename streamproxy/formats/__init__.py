@@ -1,0 +1,1 @@
+"""What lists, playlists and streams are made of: sans-IO, bytes and text in, values out."""
