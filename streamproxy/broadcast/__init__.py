@@ -1,0 +1,1 @@
+"""The middle of the pipe: one source, any number of readers."""

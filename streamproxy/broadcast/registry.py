@@ -1,0 +1,115 @@
+"""Which channels are running: finds or starts the broadcast that a viewer joins, and stops it after the last."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from streamproxy.broadcast.broadcast import Broadcast
+from streamproxy.broadcast.reader import Reader
+from streamproxy.config import RelayConfig
+from streamproxy.errors import UpstreamBroken
+from streamproxy.model import Channel, Source
+from streamproxy.tasks import Tasks
+
+
+class _Entry(NamedTuple):
+    broadcast: Broadcast
+    task: asyncio.Task[None]
+
+
+class BroadcastRegistry:
+    """Runs at most one source per channel, for as long as anybody watches.
+
+    A channel has at most one broadcast that can be joined. One that is ending stays entered until its source is shut,
+    for its successor to wait for; and it is closed before it is torn down, so a viewer who joins meanwhile starts
+    that successor.
+    """
+
+    def __init__(self, open_source: Callable[[Channel], Source], relay: RelayConfig, tasks: Tasks) -> None:
+        """Start with no channel running.
+
+        Args:
+            open_source: Makes the source of a channel, without opening it.
+            relay: History, queue and linger.
+            tasks: Where broadcasts run.
+        """
+        self._open_source = open_source
+        self._relay = relay
+        self._tasks = tasks
+        self._entries: dict[str, _Entry] = {}
+
+    @property
+    def running(self) -> list[Broadcast]:
+        """The broadcasts that can be joined."""
+        return [entry.broadcast for entry in self._entries.values() if not entry.broadcast.closed]
+
+    def configure(self, relay: RelayConfig) -> None:
+        """Use other settings for what starts from now on."""
+        self._relay = relay
+
+    @asynccontextmanager
+    async def join(self, channel: Channel) -> AsyncIterator[Reader]:
+        """Find or start a channel; attached for the length of the `with` block, which is entered with the first bytes.
+
+        Raises:
+            UpstreamError: The channel's source failed before it sent anything.
+        """
+        broadcast = self._find_or_start(channel)
+        reader = broadcast.attach()
+        try:
+            await broadcast.started()
+            yield reader
+        finally:
+            broadcast.detach(reader)
+            self._stop_if_unwatched(broadcast)
+
+    async def close(self) -> None:
+        """Stop every channel, and wait until its source is shut."""
+        entries = list(self._entries.values())
+        for entry in entries:
+            self._stop(entry)
+        if entries:
+            await asyncio.wait([entry.task for entry in entries])
+
+    def _find_or_start(self, channel: Channel) -> Broadcast:
+        entry = self._entries.get(channel.id)
+        if entry and not entry.broadcast.closed:
+            return entry.broadcast
+        broadcast = Broadcast(
+            channel,
+            self._open_source(channel),
+            history=self._relay.history,
+            queue=self._relay.queue,
+            turn=entry.broadcast.turn if entry else asyncio.Lock(),
+        )
+        task = self._tasks.start(broadcast.run(), name=f"broadcast {channel.id}")
+        self._entries[channel.id] = _Entry(broadcast, task)
+        task.add_done_callback(lambda _: self._forget(channel.id))
+        return broadcast
+
+    def _forget(self, channel_id: str) -> None:
+        """Drop what has ended, unless its predecessor still holds the turn: then that one's end drops it."""
+        entry = self._entries.get(channel_id)
+        if entry and entry.task.done() and not entry.broadcast.turn.locked():
+            del self._entries[channel_id]
+
+    def _stop_if_unwatched(self, broadcast: Broadcast) -> None:
+        if broadcast.readers or broadcast.closed:
+            return
+        if self._relay.linger:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._relay.linger, self._stop_if_unvisited, broadcast, broadcast.visits)
+        else:
+            self._stop_if_unvisited(broadcast, broadcast.visits)
+
+    def _stop_if_unvisited(self, broadcast: Broadcast, visits: int) -> None:
+        entry = self._entries.get(broadcast.channel.id)
+        if entry and entry.broadcast is broadcast and broadcast.visits == visits:
+            self._stop(entry)
+
+    def _stop(self, entry: _Entry) -> None:
+        """Close before cancelling: what is being torn down cannot be joined."""
+        channel = entry.broadcast.channel
+        entry.broadcast.close(UpstreamBroken(channel.upstreams[0].label, "the channel was stopped"))
+        entry.task.cancel()
