@@ -1,0 +1,193 @@
+"""The one way out: connections to upstreams, their redirects followed by hand, their failures named."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from streamproxy.config import OptionsConfig
+from streamproxy.errors import (
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamStalled,
+    UpstreamUnreachable,
+)
+from streamproxy.formats import urls
+from streamproxy.model import Upstream, merged_headers
+from streamproxy.sources.resolver import Resolver
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_HOPS = 10
+_BODY = frozenset({200, 203, 206})
+_HEADER_LINE = 64 << 10
+"""Bytes of a header line; providers' cookies and signed locations outgrow the usual 8 KiB."""
+
+
+class Client:
+    """Opens upstreams, one cookie jar per provider.
+
+    An async context manager: leaving it closes every connection.
+    """
+
+    def __init__(self, options: OptionsConfig) -> None:
+        """Prepare, inside the running loop.
+
+        Args:
+            options: User agent, timeout and read-ahead.
+        """
+        self._options = options
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        # No limit: the default makes the 101st live stream wait for ever. No reuse: a connection that the other side
+        # has just given up costs a failed request, and live streams never give theirs back.
+        self._resolver = Resolver()
+        self._connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=self._resolver, ttl_dns_cache=30)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for session in self._sessions.values():
+            await session.close()
+        await self._connector.close()
+        await self._resolver.close()
+
+    def configure(self, options: OptionsConfig) -> None:
+        """Use other settings for what is opened from now on."""
+        self._options = options
+
+    @asynccontextmanager
+    async def open(self, upstream: Upstream) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Request an upstream; entered with its headers, left with its connection closed.
+
+        Raises:
+            UpstreamError: What went wrong, before the headers or while the block reads the body.
+        """
+        response = None
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                response = await self._follow(upstream)
+            if response.status not in _BODY:
+                raise UpstreamRefused(upstream.label, response.status)
+            yield response
+        except TimeoutError as error:
+            raise UpstreamStalled(
+                upstream.label, f"the upstream did not answer within {self._options.timeout:g} s"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _name(error, upstream.label) from error
+        finally:
+            if response is not None:
+                await _shut(response)
+
+    async def fetch(self, upstream: Upstream, *, timeout: float, limit: int) -> bytes:
+        """Download something whole.
+
+        Args:
+            upstream: What to get.
+            timeout: Seconds for all of it.
+            limit: Bytes it may have at most.
+
+        Raises:
+            UpstreamError: It failed, was too slow or too large.
+        """
+        try:
+            async with asyncio.timeout(timeout), self.open(upstream) as response:
+                body = bytearray()
+                async for data in response.content.iter_any():
+                    body += data
+                    if len(body) > limit:
+                        raise UpstreamBroken(upstream.label, f"more than {limit >> 20} MiB")
+                return bytes(body)
+        except TimeoutError as error:
+            raise UpstreamStalled(upstream.label, f"not complete within {timeout:g} s") from error
+
+    async def _follow(self, upstream: Upstream) -> aiohttp.ClientResponse:
+        """Send the request, and again where a redirect points: byte for byte, as no library does it."""
+        headers = {"User-Agent": self._options.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        headers = merged_headers(headers, upstream.headers)
+        session = self._session(upstream.label)
+        address = _checked(upstream.url, upstream.label)
+        for _ in range(_MAX_HOPS + 1):
+            response = await session.get(URL(address, encoded=True), headers=headers, allow_redirects=False)
+            location = response.headers.get("Location")
+            if response.status not in _REDIRECTS or location is None:
+                return response
+            await _shut(response)
+            target = _checked(urls.join(address, location), upstream.label)
+            if _origin(target) != _origin(address):
+                headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+            address = target
+        raise UpstreamBroken(upstream.label, f"the upstream redirected more than {_MAX_HOPS} times")
+
+    def _session(self, label: str) -> aiohttp.ClientSession:
+        session = self._sessions.get(label)
+        if session is None:
+            session = self._sessions[label] = aiohttp.ClientSession(
+                connector=self._connector,
+                connector_owner=False,
+                # Providers live at bare IP addresses, whose cookies are dropped otherwise.
+                cookie_jar=aiohttp.CookieJar(unsafe=True),
+                timeout=aiohttp.ClientTimeout(total=None),
+                auto_decompress=False,
+                requote_redirect_url=False,
+                max_line_size=_HEADER_LINE,
+                max_field_size=_HEADER_LINE,
+                max_headers=512,
+                read_bufsize=max(1 << 16, self._options.buffer_size // 2),
+            )
+        return session
+
+
+def _checked(address: str, label: str) -> str:
+    """Make an address fit for the wire, if it is one that may be opened at all."""
+    try:
+        return urls.wire(address)
+    except ValueError:
+        raise UpstreamUnreachable(label, "the upstream's address is not an http or https URL") from None
+
+
+def _origin(address: str) -> tuple[str, str]:
+    parts = urlsplit(address)
+    return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
+
+
+async def _shut(response: aiohttp.ClientResponse) -> None:
+    """Close the connection, and return when it is closed: a provider must never see two where one was agreed."""
+    connection = response.connection
+    protocol = connection.protocol if connection else None
+    transport = connection.transport if connection else None
+    closed = protocol.closed if protocol else None
+    if transport is not None:
+        transport.abort()
+    response.close()
+    if closed is not None:
+        # It may end with the error that the connection ended with, which was reported where it mattered.
+        await asyncio.wait([closed], timeout=1)
+
+
+def _name(error: aiohttp.ClientError | OSError, label: str) -> UpstreamError:
+    """Translate what the library raised. The text is the class of the error: its message may hold the URL."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return UpstreamUnreachable(label, "the upstream's host name is not known")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return UpstreamUnreachable(label, "no secure connection to the upstream: its certificate or TLS failed")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return UpstreamUnreachable(label, f"no connection to the upstream: {error.os_error.strerror or 'refused'}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return UpstreamUnreachable(label, "the upstream's address is not an http or https URL")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return UpstreamBroken(label, "the upstream closed the connection without an answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return UpstreamBroken(label, "the upstream's answer was cut short")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return UpstreamBroken(label, "the upstream's answer is not HTTP")
+    return UpstreamBroken(label, f"the connection to the upstream broke: {type(error).__name__}")

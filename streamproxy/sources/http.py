@@ -1,0 +1,174 @@
+"""A live transport stream over HTTP: read in large pieces, cut into packets, passed on in chunks."""
+
+import asyncio
+import contextlib
+import math
+import socket
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from streamproxy.config import RelayConfig
+from streamproxy.errors import UpstreamBroken, UpstreamNotMedia, UpstreamStalled
+from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer, describe
+from streamproxy.model import Sink, Upstream
+from streamproxy.sources.client import Client
+
+
+_SHORTEST_DELAY = 0.01
+"""Seconds; less would keep a core busy with looking at the clock."""
+
+
+class HttpSource:
+    """Reads one upstream. Whatever way a live stream ends, `run` ends with it: what to do then is for others to say."""
+
+    def __init__(self, upstream: Upstream, client: Client, relay: RelayConfig) -> None:
+        """Prepare, without opening anything.
+
+        Args:
+            upstream: Where to read.
+            client: What to read with.
+            relay: Chunk size, chunk delay and stall timeout.
+        """
+        self._upstream = upstream
+        self._client = client
+        self._relay = relay
+
+    async def run(self, sink: Sink) -> None:
+        """Read until the upstream ends.
+
+        Raises:
+            UpstreamError: It failed, was silent for too long, or sent no transport stream.
+        """
+        stall = self._relay.stall_timeout
+        async with self._client.open(self._upstream) as response:
+            packets = Packetizer()
+            try:
+                async with asyncio.timeout(None) as deadline:
+                    with Chunker(sink, _socket(response), self._relay, deadline) as chunker:
+                        # Without a length, a reset connection reads as a clean end too: on a live stream both are the
+                        # same loss.
+                        while data := await response.content.readany():
+                            chunker.add(packets.feed(data))
+                            await sink.drain()
+                            chunker.listen()
+            except NotTransportStreamError:
+                raise self._not_media(packets.rest) from None
+            except TimeoutError:
+                raise UpstreamStalled(self._upstream.label, f"the upstream was silent for {stall:g} s") from None
+            if not chunker.passed:
+                raise self._not_media(packets.rest)
+
+    def _not_media(self, head: bytes) -> UpstreamNotMedia | UpstreamBroken:
+        if not head:
+            return UpstreamBroken(self._upstream.label, "the upstream ended without sending anything")
+        return UpstreamNotMedia(self._upstream.label, f"the upstream sent {describe(head)}, not MPEG-TS")
+
+
+class Chunker:
+    """Gather packets into chunks large enough to be worth a write, but let none wait longer than the delay.
+
+    What is gathered waits in the kernel where that is possible (SO_RCVLOWAT): one wake-up, one read and one bytes
+    object per chunk, instead of one per segment that arrives. Measured on 100 channels, it is a third of the whole
+    cost of a relay.
+
+    Chunks have at least the size set, unless the delay has passed, and less than twice as much.
+
+    Attributes:
+        passed: Bytes handed to the sink.
+    """
+
+    def __init__(
+        self, sink: Sink, connection: socket.socket | None, relay: RelayConfig, deadline: asyncio.Timeout
+    ) -> None:
+        """Prepare.
+
+        Args:
+            sink: What takes the chunks.
+            connection: The socket that the bytes come from, if one can be had.
+            relay: Chunk size, chunk delay and stall timeout.
+            deadline: Made to expire when nothing came for the stall timeout: one timer serves all that is timed here,
+                instead of one per read.
+        """
+        self.passed = 0
+        self._sink = sink
+        self._connection = connection
+        self._size = relay.chunk_size
+        self._delay = max(_SHORTEST_DELAY, min(relay.chunk_delay, relay.stall_timeout))
+        self._stall_timeout = relay.stall_timeout
+        self._deadline = deadline
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        # The first bytes go out at once: somebody is looking at a black screen.
+        self._hurried = True
+        self._loop = asyncio.get_running_loop()
+        self._passed_at = self._listening_since = self._loop.time()
+        self._timer = self._loop.call_later(self._delay, self._check)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if error is None:
+            self._pass_on()
+
+    def add(self, packets: bytes) -> None:
+        """Take whole packets; pass them on if they fill a chunk, or if one is overdue."""
+        self._listening_since = math.inf
+        if not packets:
+            return
+        self._waiting.append(packets)
+        self._waiting_size += len(packets)
+        if self._waiting_size >= self._size or self._hurried:
+            self._pass_on()
+
+    def listen(self) -> None:
+        """Say that more is being waited for: from now on, silence is the upstream's, not a slow sink's."""
+        self._listening_since = self._loop.time()
+
+    def _pass_on(self) -> None:
+        if not self._waiting:
+            return
+        chunk = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        self._waiting = []
+        self._waiting_size = 0
+        self.passed += len(chunk)
+        if len(chunk) < 2 * self._size:
+            self._sink.write(chunk)
+        else:
+            for start in range(0, len(chunk), self._size):
+                self._sink.write(chunk[start : start + self._size])
+        self._passed_at = self._loop.time()
+        if self._hurried:
+            self._hurried = False
+            self._wake_at(self._size)
+
+    def _check(self) -> None:
+        """Hurry what has waited for the delay, here and in the kernel; notice an upstream that is silent."""
+        now = self._loop.time()
+        if now - self._listening_since >= self._stall_timeout:
+            self._deadline.reschedule(now)
+            return
+        due = self._passed_at + self._delay
+        if now >= due:
+            due = now + self._delay
+            if not self._hurried:
+                self._pass_on()
+                self._hurried = True
+                self._wake_at(1)
+        self._timer = self._loop.call_at(due, self._check)
+
+    def _wake_at(self, size: int) -> None:
+        if self._connection is not None:
+            # A proxy, a tunnel or another system may not offer it; then reads are smaller, and all else is the same.
+            with contextlib.suppress(OSError):
+                self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
+
+def _socket(response: aiohttp.ClientResponse) -> socket.socket | None:
+    transport = response.connection.transport if response.connection else None
+    return transport.get_extra_info("socket") if transport else None
