@@ -1,0 +1,1 @@
+"""Lists of channels: fetched once, merged, and served from memory."""
