@@ -1,0 +1,42 @@
+"""`streamproxy healthcheck`."""
+
+import http.client
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import click
+
+from streamproxy.cli.common import config_option, find_config, read_config, refuse, say
+from streamproxy.config import Config
+from streamproxy.errors import ConfigError
+
+
+@click.command()
+@config_option
+@click.option("--url", help="Address to ask. Default: /health at the configured port of this machine.")
+def healthcheck(path: Path | None, url: str | None) -> None:
+    """Ask the running proxy whether it is well; for container engines, which need no curl then.
+
+    Exits with 0 if it is and with 1 if not.
+    """
+    if url is None:
+        try:
+            url = _own_url(read_config(find_config(path), {}))
+        except ConfigError as error:
+            refuse(error)
+    if not url.startswith(("http://", "https://")):
+        raise click.BadParameter("must be an http or https URL", param_hint="--url")
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- http(s) only, as checked above
+            response.read()
+    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+        say(f"not healthy: {error}")
+        sys.exit(1)
+    say("healthy")
+
+
+def _own_url(config: Config) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(config.server.host, config.server.host)  # noqa: S104
+    return f"http://{host}:{config.server.port}/health"

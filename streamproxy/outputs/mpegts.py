@@ -1,0 +1,236 @@
+"""Live MPEG-TS for players: `/stream/{id}`, `/stream/{id}.ts` and, for the configuration's own streams, `/{name}`."""
+
+import asyncio
+import contextlib
+import fcntl
+import struct
+import termios
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from streamproxy.errors import UpstreamError
+from streamproxy.model import Channel, RelayMode
+from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_SOURCE, SETTINGS, find_channel
+
+routes = web.RouteTableDef()
+
+_log = structlog.stdlib.get_logger()
+
+_HEADERS = {
+    "Content-Type": "video/mp2t",
+    "Cache-Control": "no-store",
+    "Accept-Ranges": "none",
+    "Access-Control-Allow-Origin": "*",
+    # nginx would buffer the stream
+    "X-Accel-Buffering": "no",
+}
+
+_HIGH_WATER = 1 << 18
+"""Bytes held for a viewer beyond what the kernel holds, before it counts as behind; references, not copies."""
+
+_FLUSH_TIME = 1.0
+"""Seconds that a viewer has, once its stream has ended, to take what is on its way."""
+
+
+class LiveResponse(web.StreamResponse):
+    """A body without length that ends with its connection: no chunk headers, so each write is one bytes object."""
+
+    _length_check = False
+
+    def __init__(self) -> None:
+        super().__init__(headers=_HEADERS)
+        self.force_close()
+
+
+class Connection:
+    """One viewer's connection: what is written goes to the kernel at once, and back-pressure is this viewer's alone.
+
+    Attributes:
+        sent: Bytes written to it.
+    """
+
+    __slots__ = ("_stuck_timeout", "_transport", "_writer", "sent")
+
+    def __init__(self, transport: asyncio.Transport, writer: AbstractStreamWriter, *, stuck_timeout: float) -> None:
+        """Wrap a connection on which a response has begun.
+
+        Args:
+            transport: Where to write.
+            writer: What the response was begun with.
+            stuck_timeout: Seconds without a single byte taken after which the viewer is dropped.
+        """
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self.sent = 0
+        self._transport = transport
+        self._writer = writer
+        self._stuck_timeout = stuck_timeout
+
+    @property
+    def full(self) -> bool:
+        """Whether more is waiting than should be."""
+        return self._transport.get_write_buffer_size() > _HIGH_WATER
+
+    def write(self, data: bytes, /) -> None:
+        """Send. To a connection that is gone this does nothing: its handler is about to be cancelled."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+            self.sent += len(data)
+
+    async def drain(self) -> None:
+        """Wait until the viewer has taken what waits in this process.
+
+        Raises:
+            ConnectionResetError: It took nothing for too long and was dropped, or it went away.
+        """
+        backlog = self._backlog()
+        while self.full:
+            try:
+                async with asyncio.timeout(self._stuck_timeout):
+                    await self._writer.drain()
+            except TimeoutError:
+                before, backlog = backlog, self._backlog()
+                if backlog >= before:
+                    # Closing would wait for the very viewer that does not read.
+                    self._transport.abort()
+                    raise ConnectionResetError("the viewer is stuck") from None
+
+    async def finish(self) -> None:
+        """Let the viewer have what is on its way; one that does not take it is cut off."""
+        try:
+            async with asyncio.timeout(_FLUSH_TIME):
+                self._transport.set_write_buffer_limits(high=0)
+                await self._writer.drain()
+        except TimeoutError:
+            self._transport.abort()
+
+    def _backlog(self) -> int:
+        """Count what the viewer has yet to acknowledge, in this process and in the kernel."""
+        unacknowledged = 0
+        with contextlib.suppress(OSError):
+            descriptor = self._transport.get_extra_info("socket").fileno()
+            (unacknowledged,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+        return self._transport.get_write_buffer_size() + int(unacknowledged)
+
+
+class DirectViewer:
+    """The sink of a source that serves one viewer alone: the answer begins with the source's first bytes."""
+
+    def __init__(self, request: web.Request, response: LiveResponse) -> None:
+        self.connection: Connection | None = None
+        self._request = request
+        self._response = response
+        self._first: list[bytes] = []
+
+    @property
+    def sent(self) -> int:
+        """Bytes written to it."""
+        return self.connection.sent if self.connection else 0
+
+    def write(self, data: bytes, /) -> None:
+        """Send, or keep until the answer has begun."""
+        if self.connection:
+            self.connection.write(data)
+        else:
+            self._first.append(data)
+
+    async def drain(self) -> None:
+        """Begin the answer if need be; then wait until the viewer has room."""
+        if not self.connection:
+            self.connection = await _begin(self._request, self._response)
+            for data in self._first:
+                self.connection.write(data)
+            self._first.clear()
+        await self.connection.drain()
+
+
+@routes.get("/stream/{id}", allow_head=False)
+async def watch(request: web.Request) -> web.StreamResponse:
+    """Stream a channel for as long as its viewer stays."""
+    return await _serve(request, find_channel(request, request.match_info["id"]))
+
+
+@routes.get("/{name}", allow_head=False)
+async def watch_by_name(request: web.Request) -> web.StreamResponse:
+    """Stream one of the configuration's own streams, at the address that StreamPipe gives it."""
+    return await _serve(request, _named(request))
+
+
+@routes.head("/stream/{id}")
+async def probe(request: web.Request) -> web.StreamResponse:
+    """Say what a channel would be, without opening it: players ask before they watch, and providers count."""
+    find_channel(request, request.match_info["id"])
+    return web.Response(headers=_HEADERS)
+
+
+@routes.head("/{name}")
+async def probe_by_name(request: web.Request) -> web.StreamResponse:
+    """Say what a stream would be, without opening it."""
+    _named(request)
+    return web.Response(headers=_HEADERS)
+
+
+def _named(request: web.Request) -> Channel:
+    name = request.match_info["name"]
+    stream = request.app[SETTINGS].config.streams.get(name)
+    if stream is None:
+        raise web.HTTPNotFound(text="Not Found")
+    if not stream.url:
+        raise web.HTTPInternalServerError(text=f"No URL configured for stream '{name}'")
+    return find_channel(request, name)
+
+
+async def _serve(request: web.Request, channel: Channel) -> web.StreamResponse:
+    response = LiveResponse()
+    log = _log.bind(channel=channel.id, client=request.remote)
+    # A viewer who goes away while being written to is the ordinary end of watching.
+    with contextlib.suppress(ConnectionError):
+        if channel.mode is RelayMode.DIRECT:
+            await _serve_alone(request, channel, response, log)
+        else:
+            await _serve_shared(request, channel, response, log)
+    return response
+
+
+async def _serve_shared(
+    request: web.Request, channel: Channel, response: LiveResponse, log: structlog.stdlib.BoundLogger
+) -> None:
+    async with request.app[BROADCASTS].join(channel) as reader:
+        connection = await _begin(request, response)
+        with request.app[AUDIENCE].attend(connection):
+            log.info("viewer_joined")
+            try:
+                await reader.feed(connection)
+                await connection.finish()
+            finally:
+                log.info("viewer_left", sent=connection.sent, overruns=reader.overruns, skipped=reader.skipped)
+
+
+async def _serve_alone(
+    request: web.Request, channel: Channel, response: LiveResponse, log: structlog.stdlib.BoundLogger
+) -> None:
+    viewer = DirectViewer(request, response)
+    with request.app[AUDIENCE].attend(viewer):
+        try:
+            await request.app[OPEN_SOURCE](channel).run(viewer)
+        except UpstreamError as error:
+            log.warning("upstream_failed", upstream=error.label, reason=error.reason)
+            if not viewer.connection:
+                raise
+        finally:
+            log.info("viewer_left", sent=viewer.sent)
+        if viewer.connection:
+            await viewer.connection.finish()
+
+
+async def _begin(request: web.Request, response: LiveResponse) -> Connection:
+    """Send the headers.
+
+    Raises:
+        ConnectionResetError: The viewer is gone.
+    """
+    writer = await response.prepare(request)
+    if request.transport is None or writer is None:
+        raise ConnectionResetError("the viewer is gone")
+    return Connection(request.transport, writer, stuck_timeout=request.app[SETTINGS].config.relay.stuck_timeout)

@@ -1,0 +1,205 @@
+"""The life of the server: start, reload, stop."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from streamproxy.broadcast.registry import BroadcastRegistry
+from streamproxy.config import Config
+from streamproxy.errors import ConfigError
+from streamproxy.logs import OneLine
+from streamproxy.metrics import Audience
+from streamproxy.model import Channel, Source, Upstream
+from streamproxy.playlist.library import Library
+from streamproxy.playlist.loader import MAX_SIZE
+from streamproxy.server.app import make_app
+from streamproxy.server.listener import Doorkeeper, connection_limit, listen, raise_descriptor_limit
+from streamproxy.server.notify import Notifier
+from streamproxy.sources import source_of
+from streamproxy.sources.client import Client
+from streamproxy.tasks import Tasks
+from streamproxy.web import AUDIENCE, BROADCASTS, LIBRARY, OPEN_SOURCE, SETTINGS
+
+_log = structlog.stdlib.get_logger()
+
+_HEADER_DEADLINE = 10.0
+"""Seconds for a request's header to arrive; also how long an idle connection is kept."""
+
+_STOP_DEADLINE = 4.0
+"""Seconds for everything to end; a service manager waits longer, a person does not want to."""
+
+
+class Service:
+    """A running proxy.
+
+    Attributes:
+        config: The settings in force; replaced whole by a reload.
+        addresses: Where it listens, as host and port; known while it runs.
+    """
+
+    def __init__(self, read_config: Callable[[], Config], *, notifier: Notifier | None = None) -> None:
+        """Read the configuration.
+
+        Args:
+            read_config: Reads it; called again at each reload.
+            notifier: Whom to tell how it goes; by default the service manager, if there is one.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        self.config = read_config()
+        self.addresses: list[tuple[str, int]] = []
+        self._read_config = read_config
+        self._notifier = notifier or Notifier()
+        self._stopping = asyncio.Event()
+        self._reload = asyncio.Event()
+
+    def stop(self) -> None:
+        """End it; `run` returns soon after."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Read configuration and lists again, without disturbing who is watching."""
+        self._reload.set()
+
+    async def run(self, announce: Callable[["Service"], None] = lambda _: None) -> None:
+        """Serve until `stop` is called.
+
+        Args:
+            announce: Called once, when requests are being served.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+        server = self.config.server
+        descriptors = raise_descriptor_limit()
+        sockets = listen(server.host, server.port, send_buffer=self.config.relay.send_buffer)
+        async with contextlib.AsyncExitStack() as stack:
+            for listening in sockets:
+                stack.callback(listening.close)
+            self.addresses = [listening.getsockname()[:2] for listening in sockets]
+            tasks = await stack.enter_async_context(Tasks())
+            client = await stack.enter_async_context(Client(self.config.options))
+            wiring = _Wiring(self, client, tasks)
+            await wiring.library.load(self.config)
+            runner = await _set_up(wiring.app)
+            limit = connection_limit(descriptors)
+            servers = await _accept(runner, sockets, lambda: self.config.server.max_connections or limit)
+            try:
+                if self._notifier.watchdog_interval:
+                    tasks.start(self._stay_alive(self._notifier.watchdog_interval), name="watchdog")
+                tasks.start(self._reload_when_asked(wiring), name="reload")
+                self._notifier.ready(_status(wiring.library))
+                announce(self)
+                await self._stopping.wait()
+            finally:
+                self._notifier.stopping()
+                _log.info("stopping", viewers=wiring.audience.present)
+                await _shut_down(servers, runner, wiring.broadcasts)
+
+    async def _stay_alive(self, interval: float) -> None:
+        while True:
+            self._notifier.alive()
+            await asyncio.sleep(interval)
+
+    async def _reload_when_asked(self, wiring: "_Wiring") -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading()
+            try:
+                config = await asyncio.to_thread(self._read_config)
+            except ConfigError as error:
+                _log.error("reload_refused", mistakes=error.mistakes, remedy="the old configuration stays in force")
+            else:
+                self._warn_of_what_needs_a_restart(config)
+                self.config = config
+                wiring.configure(config)
+                await wiring.library.load(config)
+                _log.info("reloaded", channels=len(wiring.library.catalog))
+            self._notifier.ready(_status(wiring.library))
+
+    def _warn_of_what_needs_a_restart(self, config: Config) -> None:
+        fixed = ("host", "port", "root_path")
+        changed = [key for key in fixed if getattr(config.server, key) != getattr(self.config.server, key)]
+        if changed:
+            _log.warning("restart_needed", settings=[f"server.{key}" for key in changed])
+
+
+class _Wiring:
+    """Who knows whom."""
+
+    def __init__(self, service: Service, client: Client, tasks: Tasks) -> None:
+        self._service = service
+        self._client = client
+
+        async def fetch(upstream: Upstream, timeout: float) -> bytes:
+            return await client.fetch(upstream, timeout=timeout, limit=MAX_SIZE)
+
+        self.audience = Audience()
+        self.library = Library(fetch, tasks)
+        self.broadcasts = BroadcastRegistry(self.open_source, service.config.relay, tasks)
+        self.app = make_app(service.config.server.root_path)
+        self.app[SETTINGS] = service
+        self.app[LIBRARY] = self.library
+        self.app[BROADCASTS] = self.broadcasts
+        self.app[AUDIENCE] = self.audience
+        self.app[OPEN_SOURCE] = self.open_source
+
+    def open_source(self, channel: Channel) -> Source:
+        """Make the source of a channel, without opening it."""
+        return source_of(channel.upstreams[0], self._client, self._service.config.relay)
+
+    def configure(self, config: Config) -> None:
+        """Use other settings for what starts from now on."""
+        self.broadcasts.configure(config.relay)
+        self._client.configure(config.options)
+
+
+async def _set_up(app: web.Application) -> web.AppRunner:
+    logger = logging.getLogger("streamproxy.http")
+    # What is no HTTP at all is logged as debug by the library; it deserves its line too.
+    logger.setLevel(logging.DEBUG)
+    logger.addFilter(OneLine((HttpProcessingError,)))
+    runner = web.AppRunner(
+        app,
+        # Off by default: a viewer who leaves while the upstream is silent would stay, and hold it.
+        handler_cancellation=True,
+        access_log=None,
+        keepalive_timeout=_HEADER_DEADLINE,
+        logger=logger,
+        shutdown_timeout=1.0,
+    )
+    await runner.setup()
+    return runner
+
+
+async def _accept(
+    runner: web.AppRunner, sockets: list[socket.socket], limit: Callable[[], int]
+) -> list[asyncio.AbstractServer]:
+    assert runner.server
+    doorkeeper = Doorkeeper(runner.server, limit)
+    loop = asyncio.get_running_loop()
+    return [await loop.create_server(doorkeeper, sock=listening, backlog=1024) for listening in sockets]
+
+
+async def _shut_down(
+    servers: list[asyncio.AbstractServer], runner: web.AppRunner, broadcasts: BroadcastRegistry
+) -> None:
+    """Stop accepting, end the viewers, then everything else; nothing of it waits for somebody who does not answer."""
+    for server in servers:
+        server.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_DEADLINE):
+            await broadcasts.close()
+            await runner.cleanup()
+
+
+def _status(library: Library) -> str:
+    return f"{len(library.catalog)} channels"

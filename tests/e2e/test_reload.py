@@ -1,0 +1,77 @@
+"""SIGHUP: configuration and lists are read again, and nobody who is watching notices."""
+
+import asyncio
+from pathlib import Path
+
+from streamproxy.config import Config
+from streamproxy.errors import ConfigError
+from streamproxy.server.service import Service
+from tests.helpers.origin import origin
+from tests.helpers.proxy import Proxy, config
+from tests.helpers.stream import runs
+
+
+class Settings:
+    """What the service reads, and reads again."""
+
+    def __init__(self, current: Config) -> None:
+        self.current = current
+        self.mistakes: list[str] = []
+        self.read = asyncio.Event()
+
+    def __call__(self) -> Config:
+        if self.mistakes:
+            raise ConfigError(self.mistakes)
+        return self.current
+
+
+async def channels(proxy: Proxy) -> int:
+    return (await proxy.get("/playlist.m3u")).body.count(b"/stream/")
+
+
+async def until_there_are(proxy: Proxy, count: int) -> None:
+    async with asyncio.timeout(5):
+        while await channels(proxy) != count:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_reload_changes_the_channels_and_disturbs_no_viewer(tmp_path: Path) -> None:
+    async with origin() as upstream:
+        settings = Settings(config(tmp_path, streams={"a": upstream.url("/1.ts")}))
+        service = Service(settings)
+        ready = asyncio.Event()
+        task = asyncio.create_task(service.run(lambda _: ready.set()))
+        await ready.wait()
+        proxy = Proxy(service, service.addresses[0][1])
+        async with proxy.open("/stream/a.ts") as viewer:
+            before = await viewer.reader.readexactly(18_800)
+            settings.current = config(tmp_path, streams={"b": upstream.url("/2.ts"), "c": upstream.url("/3.ts")})
+            service.reload()
+            await until_there_are(proxy, 2)
+            after = await viewer.reader.readexactly(188_000)
+
+        assert len(runs(before + after, channel=1)) == 1
+        assert upstream.total["/1.ts"] == 1
+        service.stop()
+        await task
+
+
+async def test_a_mistake_in_the_new_configuration_leaves_the_old_one_in_force(tmp_path: Path) -> None:
+    settings = Settings(config(tmp_path, streams={"a": "http://h/1.ts"}))
+    service = Service(settings)
+    ready = asyncio.Event()
+    task = asyncio.create_task(service.run(lambda _: ready.set()))
+    await ready.wait()
+    proxy = Proxy(service, service.addresses[0][1])
+
+    settings.mistakes = ["config.yml:1:1: nonsense"]
+    service.reload()
+    settings_read = asyncio.create_task(until_there_are(proxy, 1))
+    await settings_read
+    settings.mistakes = []
+    settings.current = config(tmp_path, streams={"a": "http://h/1.ts", "b": "http://h/2.ts"})
+    service.reload()
+    await until_there_are(proxy, 2)
+
+    service.stop()
+    await task
