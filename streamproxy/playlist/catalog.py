@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import quote
 
 from streamproxy.config import Config, StreamConfig
@@ -14,33 +13,22 @@ from streamproxy.playlist.identity import Identity, channel_ids
 from streamproxy.playlist.loader import LoadedList
 
 
-class Line(NamedTuple):
-    """One channel as it is listed.
-
-    Attributes:
-        group: The group it is in; several, separated by semicolons, or none.
-        before: The lines above its URL, with their line ends.
-        path: Its URL, from the base on, with the line end.
-    """
-
-    group: str
-    before: bytes
-    path: bytes
-
-
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """The channels, by id, and how they are listed.
 
     Attributes:
-        header: The first line of the list, with its line end.
-        lines: The channels in order.
+        channels: The channels in order.
+        pieces: The list, cut wherever the base of a URL belongs: piece 0 ends before the first channel's, and piece n
+        holds
+            the rest of channel n's URL on its first line, then what stands above the next channel's.
+        groups: Which channels, by their number, are in which group.
         version: Changes whenever the list does.
     """
 
     channels: Mapping[str, Channel]
-    header: bytes
-    lines: Sequence[Line]
+    pieces: Sequence[bytes]
+    groups: Mapping[str, Sequence[int]]
     version: str
 
     def __len__(self) -> int:
@@ -57,14 +45,56 @@ class Catalog:
             base: What channel URLs begin with; no slash at its end.
             group: Only channels of this group; None for all.
 
-        Joining what was prepared costs 10 ms for 100,000 channels.
+        Joining what was prepared takes 10 ms for 100,000 channels.
         """
-        lines = self.lines if group is None else [line for line in self.lines if group in line.group.split(";")]
-        pieces = [self.header]
-        for line in lines:
-            pieces[-1] += line.before
-            pieces.append(line.path)
+        pieces = self.pieces if group is None else self._only(self.groups.get(group, ()))
         return base.encode().join(pieces)
+
+    def _only(self, numbers: Iterable[int]) -> list[bytes]:
+        pieces = [_first_line(self.pieces[0])]
+        for number in numbers:
+            above = self.pieces[number]
+            pieces[-1] += above[len(_first_line(above)) :]
+            pieces.append(_first_line(self.pieces[number + 1]))
+        return pieces
+
+
+def _first_line(piece: bytes) -> bytes:
+    return piece[: piece.index(b"\n") + 1]
+
+
+class _Listing:
+    """Puts a catalog together, channel by channel."""
+
+    def __init__(self) -> None:
+        self.channels: dict[str, Channel] = {}
+        self._above: list[bytes] = []
+        self._groups: dict[str, list[int]] = {}
+
+    def add(self, channel: Channel, above: str) -> bool:
+        """Add a channel and the lines that stand above its URL; tell whether its id was free."""
+        if channel.id in self.channels:
+            return False
+        for group in channel.group.split(";"):
+            self._groups.setdefault(group, []).append(len(self.channels))
+        self.channels[channel.id] = channel
+        self._above.append(above.encode("utf-8", "replace"))
+        return True
+
+    def catalog(self, header: str) -> Catalog:
+        """Finish it.
+
+        Args:
+            header: The first line of the list, with its line end.
+        """
+        pieces = [header.encode("utf-8", "replace")]
+        for channel_id, above in zip(self.channels, self._above, strict=True):
+            pieces[-1] += above
+            pieces.append(f"/stream/{quote(channel_id, safe='')}.ts\n".encode())
+        digest = hashlib.blake2b(digest_size=8)
+        for piece in pieces:
+            digest.update(piece)
+        return Catalog(self.channels, pieces, self._groups, digest.hexdigest())
 
 
 def build(config: Config, lists: Sequence[LoadedList]) -> tuple[Catalog, Counter[str]]:
@@ -73,46 +103,32 @@ def build(config: Config, lists: Sequence[LoadedList]) -> tuple[Catalog, Counter
     Returns:
         The catalog, and a count of what was left out or withheld from viewers, by reason.
     """
-    channels: dict[str, Channel] = {}
-    lines: list[Line] = []
+    listing = _Listing()
     left_out: Counter[str] = Counter()
     for name, stream in config.streams.items():
         if stream.url:
-            channels[name] = _own_channel(name, stream)
-            lines.append(_own_line(name, stream))
+            listing.add(_own_channel(name, stream), _own_lines(name, stream))
     addresses = [loaded.settings.url for loaded in lists if loaded.settings.path is None]
     rendering = m3u.ViewerRendering(secret for address in addresses for secret in urls.secrets_of(address))
     for loaded in lists:
         left_out.update(loaded.playlist.skipped)
-        for channel, line in _listed(loaded, rendering):
-            if channel.id in channels:
+        for channel, above in _listed(loaded, rendering):
+            if not listing.add(channel, above):
                 left_out["same id as another channel"] += 1
-            else:
-                channels[channel.id] = channel
-                lines.append(line)
-    header = rendering.header([loaded.playlist for loaded in lists]).encode("utf-8", "replace")
+    header = rendering.header([loaded.playlist for loaded in lists])
     left_out.update({f"{kind} with credentials": count for kind, count in rendering.withheld.items()})
-    return Catalog(channels, header, lines, _version(header, lines)), left_out
+    return listing.catalog(header), left_out
 
 
-def _listed(loaded: LoadedList, rendering: m3u.ViewerRendering) -> Iterator[tuple[Channel, Line]]:
+def _listed(loaded: LoadedList, rendering: m3u.ViewerRendering) -> Iterator[tuple[Channel, str]]:
+    """Yield each channel of a list, and the lines that stand above its URL."""
     settings = loaded.settings
     entries = loaded.playlist.entries
     identities = (Identity(settings.name, entry.tvg_id, entry.title, entry.url) for entry in entries)
     for entry, channel_id in zip(entries, channel_ids(identities), strict=True):
         headers = merged_headers(settings.request_headers, entry.headers)
         upstream = Upstream(entry.url, settings.name, headers)
-        group = entry.group
-        channel = Channel(channel_id, rendering.title(entry), (upstream,), group)
-        yield channel, _line(channel_id, group, rendering.lines(entry))
-
-
-def _version(header: bytes, lines: Iterable[Line]) -> str:
-    digest = hashlib.blake2b(header, digest_size=8)
-    for line in lines:
-        digest.update(line.before)
-        digest.update(line.path)
-    return digest.hexdigest()
+        yield Channel(channel_id, rendering.title(entry), (upstream,), entry.group), rendering.lines(entry)
 
 
 def _own_channel(name: str, stream: StreamConfig) -> Channel:
@@ -121,17 +137,8 @@ def _own_channel(name: str, stream: StreamConfig) -> Channel:
     return Channel(name, stream.title or name, (upstream,), stream.group, stream.mode, dict(stream.metadata))
 
 
-def _own_line(name: str, stream: StreamConfig) -> Line:
-    attributes = {
-        "tvg-id": name,
-        "tvg-name": stream.title or name,
-        "tvg-logo": stream.logo,
-        "group-title": stream.group,
-    }
+def _own_lines(name: str, stream: StreamConfig) -> str:
+    title = stream.title or name
+    attributes = {"tvg-id": name, "tvg-name": title, "tvg-logo": stream.logo, "group-title": stream.group}
     written = "".join(f' {key}="{value.replace(chr(34), chr(39))}"' for key, value in attributes.items() if value)
-    return _line(name, stream.group, f"#EXTINF:-1{written},{stream.title or name}\n")
-
-
-def _line(channel_id: str, group: str, before: str) -> Line:
-    path = f"/stream/{quote(channel_id, safe='')}.ts\n"
-    return Line(group, before.encode("utf-8", "replace"), path.encode())
+    return f"#EXTINF:-1{written},{title}\n"

@@ -1,7 +1,10 @@
 """Keeps the catalog: loads every list once, and goes on asking for those that failed."""
 
 import asyncio
+import gc
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -17,7 +20,7 @@ _log = structlog.stdlib.get_logger()
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
 
-_EMPTY = Catalog({}, b"#EXTM3U\n", (), "")
+_EMPTY = Catalog({}, (b"#EXTM3U\n",), {}, "")
 
 
 class Library:
@@ -50,6 +53,10 @@ class Library:
         A list that fails or is slow is there with its last good copy, and is tried again in the background until it
         is fresh.
         """
+        with _without_collector():
+            await self._load(config)
+
+    async def _load(self, config: Config) -> None:
         for task in self._late:
             task.cancel()
         attempts = [asyncio.create_task(load(settings, self._fetch)) for settings in config.playlists]
@@ -85,8 +92,9 @@ class Library:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- no secret depends on it
             pause = min(2 * pause, _LONGEST_PAUSE)
             attempt = asyncio.create_task(load(settings, self._fetch))
-        await self._take(index, loaded)
-        await self._publish()
+        with _without_collector():
+            await self._take(index, loaded)
+            await self._publish()
 
     async def _take(self, index: int, loaded: LoadedList) -> None:
         self._lists[index] = loaded
@@ -113,3 +121,18 @@ class Library:
             catalog, left_out = await asyncio.to_thread(build, self._config, lists)
             self.catalog = catalog
         _log.info("catalog_ready", channels=len(catalog), lists=len(lists), left_out=dict(left_out))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector from walking through all channels, again and again, while they are being made.
+
+    For 100,000 of them each walk would stop the event loop, and with it every stream, for a quarter of a second.
+    Nothing of a catalog is garbage in cycles; when it is replaced, counting references frees it.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
