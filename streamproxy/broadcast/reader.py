@@ -89,7 +89,8 @@ class Reader:
         """Send what is queued; tell whether more will come."""
         while True:
             while self.lag and not outlet.full:
-                outlet.write(self._queue.get_nowait())
+                if chunk := self._queue.get_nowait():
+                    outlet.write(chunk)
             if not outlet.full:
                 self._kept = None
                 return not self._ended

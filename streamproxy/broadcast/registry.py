@@ -38,6 +38,7 @@ class BroadcastRegistry:
         self._relay = relay
         self._tasks = tasks
         self._entries: dict[str, _Entry] = {}
+        self._alive: set[asyncio.Task[None]] = set()
 
     @property
     def running(self) -> list[Broadcast]:
@@ -66,11 +67,10 @@ class BroadcastRegistry:
 
     async def close(self) -> None:
         """Stop every channel, and wait until its source is shut."""
-        entries = list(self._entries.values())
-        for entry in entries:
+        for entry in self._entries.values():
             self._stop(entry)
-        if entries:
-            await asyncio.wait([entry.task for entry in entries])
+        if self._alive:
+            await asyncio.wait(self._alive)
 
     def _find_or_start(self, channel: Channel) -> Broadcast:
         entry = self._entries.get(channel.id)
@@ -85,11 +85,13 @@ class BroadcastRegistry:
         )
         task = self._tasks.start(broadcast.run(), name=f"broadcast {channel.id}")
         self._entries[channel.id] = _Entry(broadcast, task)
-        task.add_done_callback(lambda _: self._forget(channel.id))
+        self._alive.add(task)
+        task.add_done_callback(lambda _: self._forget(channel.id, task))
         return broadcast
 
-    def _forget(self, channel_id: str) -> None:
+    def _forget(self, channel_id: str, task: asyncio.Task[None]) -> None:
         """Drop what has ended, unless its predecessor still holds the turn: then that one's end drops it."""
+        self._alive.discard(task)
         entry = self._entries.get(channel_id)
         if entry and entry.task.done() and not entry.broadcast.turn.locked():
             del self._entries[channel_id]
@@ -109,7 +111,9 @@ class BroadcastRegistry:
             self._stop(entry)
 
     def _stop(self, entry: _Entry) -> None:
-        """Close before cancelling: what is being torn down cannot be joined."""
+        """Close before cancelling: what is being torn down cannot be joined. Once: what is being shut is left to it."""
+        if entry.broadcast.closed:
+            return
         channel = entry.broadcast.channel
         entry.broadcast.close(UpstreamBroken(channel.upstreams[0].label, "the channel was stopped"))
         entry.task.cancel()

@@ -51,7 +51,9 @@ class Ring:
         self._readers.discard(reader)
 
     def append(self, chunk: bytes) -> None:
-        """Hand a chunk to every reader."""
+        """Hand a chunk to every reader; a source that is being shut may still try."""
+        if self.closed:
+            return
         self._kept.append(chunk)
         self._kept_bytes += len(chunk)
         while self._kept_bytes > self._history:

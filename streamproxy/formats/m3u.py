@@ -164,6 +164,15 @@ class Extinf(NamedTuple):
         return value.strip()
 
 
+class Facts(NamedTuple):
+    """What identifies an entry; see the properties of `Entry` that have these names."""
+
+    url: str
+    title: str
+    tvg_id: str
+    group: str
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One channel of a list: a URL line and what stands before it. Secret, until `ViewerRendering` shows parts of it.
@@ -205,6 +214,13 @@ class Entry:
         return read_extinf(next(filter(_is_extinf, lines), ""))
 
     @property
+    def facts(self) -> Facts:
+        """What identifies it, read at once: each property alone reads the `#EXTINF` line again."""
+        extinf, url = self.extinf, self.url
+        title = extinf.title or extinf.attribute("tvg-name") or urls.last_segment(url) or UNNAMED
+        return Facts(url, title, extinf.attribute("tvg-id"), extinf.attribute("group-title") or self.directive)
+
+    @property
     def duration(self) -> float:
         """Seconds; -1 where it is endless or not given."""
         return self.extinf.duration
@@ -217,13 +233,12 @@ class Entry:
     @property
     def title(self) -> str:
         """The title, else `tvg-name`, else what the URL ends in; never empty. For viewers: `ViewerRendering.title`."""
-        extinf = self.extinf
-        return extinf.title or extinf.attribute("tvg-name") or urls.last_segment(self.url) or UNNAMED
+        return self.facts.title
 
     @property
     def group(self) -> str:
         """The `group-title`, else the group of the `#EXTGRP` in force; a list of groups is separated by `;`."""
-        return self.extinf.attribute("group-title") or self.directive
+        return self.facts.group
 
     @property
     def tvg_id(self) -> str:
@@ -560,7 +575,8 @@ class ViewerRendering:
         elif len(shown) == len(attributes) and not self._gives_away(_ATTRIBUTE.sub("", head), secrets):
             return line
         duration = _DURATION.match(head)
-        return " ".join([f"#EXTINF:{duration[1] if duration else -1}", *shown]) + f",{title}"
+        seconds = duration[1] if duration and not self._gives_away(duration[1], secrets) else "-1"
+        return " ".join([f"#EXTINF:{seconds}", *shown]) + f",{title}"
 
     def _is_secret(self, attribute: re.Match[str], entry: Entry, secrets: frozenset[str]) -> bool:
         if self._gives_away(attribute[0], secrets):

@@ -10,7 +10,9 @@ _CONFIRM = 5
 """Sync bytes in a row that make a lock: one or two also occur in payload."""
 
 _WINDOW = (_CONFIRM - 1) * max(_STRIDES) + 1
-"""Bytes that must be there to judge a position, whatever the stride: so the answer does not depend on how input was cut."""
+"""Bytes that must be there to judge a position, whatever the stride: how the input was cut must not matter."""
+
+_HEAD_SIZE = 64
 
 
 class NotTransportStreamError(ValueError):
@@ -23,6 +25,7 @@ class Packetizer:
     Attributes:
         skipped: Bytes thrown away because they were in no packet.
         resyncs: Times that sync was lost after it had been found.
+        head: The first bytes, as long as there was no packet: for saying what came instead.
     """
 
     def __init__(self, *, search_limit: int = 1 << 18) -> None:
@@ -33,6 +36,8 @@ class Packetizer:
         """
         self.skipped = 0
         self.resyncs = 0
+        self.head = b""
+        self._ever_locked = False
         self._search_limit = search_limit
         self._searched = 0
         self._stride = 0
@@ -43,11 +48,6 @@ class Packetizer:
     def locked(self) -> bool:
         """Whether the last bytes were packets."""
         return self._stride != 0
-
-    @property
-    def rest(self) -> bytes:
-        """What is held back: less than a packet, or what is still being searched."""
-        return self._rest
 
     def feed(self, data: bytes) -> bytes:
         """Take what came, and return the whole packets that are complete with it.
@@ -66,6 +66,8 @@ class Packetizer:
             if packets[::PACKET_SIZE].count(SYNC_BYTE) * PACKET_SIZE == whole:
                 self._rest = data[used:]
                 return packets
+        if not self._ever_locked:
+            self.head += data[: _HEAD_SIZE - len(self.head)]
         return self._feed_with_care(self._rest + data)
 
     def _feed_with_care(self, data: bytes) -> bytes:
@@ -118,6 +120,7 @@ class Packetizer:
         self.skipped += best - position
         self._searched += best - position
         self._stride = best_stride
+        self._ever_locked = self._ever_locked or best_stride > 0
         if not best_stride and self._searched > self._search_limit:
             raise NotTransportStreamError(f"no transport stream packets in {self._searched} bytes")
         return best

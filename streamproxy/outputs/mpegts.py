@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import socket
 import struct
 import termios
 
@@ -84,26 +85,37 @@ class Connection:
         Raises:
             ConnectionResetError: It took nothing for too long and was dropped, or it went away.
         """
-        backlog = self._backlog()
         while self.full:
-            try:
-                async with asyncio.timeout(self._stuck_timeout):
-                    await self._writer.drain()
-            except TimeoutError:
-                before, backlog = backlog, self._backlog()
-                if backlog >= before:
-                    # Closing would wait for the very viewer that does not read.
-                    self._transport.abort()
-                    raise ConnectionResetError("the viewer is stuck") from None
+            await self._drain(self._stuck_timeout)
 
     async def finish(self) -> None:
         """Let the viewer have what is on its way; one that does not take it is cut off."""
+        self._transport.set_write_buffer_limits(high=0)
+        with contextlib.suppress(ConnectionResetError):
+            await self._drain(_FLUSH_TIME)
+
+    async def _drain(self, patience: float) -> None:
+        """Wait until the transport wants more; break the connection off when the viewer takes nothing for so long."""
+        draining = asyncio.ensure_future(self._writer.drain())
         try:
-            async with asyncio.timeout(_FLUSH_TIME):
-                self._transport.set_write_buffer_limits(high=0)
-                await self._writer.drain()
-        except TimeoutError:
-            self._transport.abort()
+            backlog = self._backlog()
+            # Waiting with a timeout would cancel the future that the library keeps for its next drain.
+            while not (await asyncio.wait([draining], timeout=patience))[0]:
+                before, backlog = backlog, self._backlog()
+                if backlog >= before:
+                    self._break_off()
+                    raise ConnectionResetError("the viewer is stuck")
+            if draining.exception():
+                raise ConnectionResetError("the viewer is gone")
+        finally:
+            draining.cancel()
+
+    def _break_off(self) -> None:
+        """Reset the connection: a proper end would wait, in the kernel, for the very viewer that does not read."""
+        connection = self._transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def _backlog(self) -> int:
         """Count what the viewer has yet to acknowledge, in this process and in the kernel."""
@@ -138,6 +150,8 @@ class DirectViewer:
     async def drain(self) -> None:
         """Begin the answer if need be; then wait until the viewer has room."""
         if not self.connection:
+            if not self._first:
+                return
             self.connection = await _begin(self._request, self._response)
             for data in self._first:
                 self.connection.write(data)
@@ -230,7 +244,11 @@ async def _begin(request: web.Request, response: LiveResponse) -> Connection:
     Raises:
         ConnectionResetError: The viewer is gone.
     """
-    writer = await response.prepare(request)
+    try:
+        writer = await response.prepare(request)
+    except ConnectionError:
+        # The library's own class is also one of a client's errors, for which an upstream would be blamed.
+        raise ConnectionResetError("the viewer is gone") from None
     if request.transport is None or writer is None:
         raise ConnectionResetError("the viewer is gone")
     return Connection(request.transport, writer, stuck_timeout=request.app[SETTINGS].config.relay.stuck_timeout)

@@ -124,11 +124,12 @@ def _listed(loaded: LoadedList, rendering: m3u.ViewerRendering) -> Iterator[tupl
     """Yield each channel of a list, and the lines that stand above its URL."""
     settings = loaded.settings
     entries = loaded.playlist.entries
-    identities = (Identity(settings.name, entry.tvg_id, entry.title, entry.url) for entry in entries)
-    for entry, channel_id in zip(entries, channel_ids(identities), strict=True):
+    facts = [entry.facts for entry in entries]
+    identities = [Identity(settings.name, known.tvg_id, known.title, known.url) for known in facts]
+    for entry, known, channel_id in zip(entries, facts, channel_ids(identities), strict=True):
         headers = merged_headers(settings.request_headers, entry.headers)
-        upstream = Upstream(entry.url, settings.name, headers)
-        yield Channel(channel_id, rendering.title(entry), (upstream,), entry.group), rendering.lines(entry)
+        upstream = Upstream(known.url, settings.name, headers)
+        yield Channel(channel_id, rendering.title(entry), (upstream,), known.group), rendering.lines(entry)
 
 
 def _own_channel(name: str, stream: StreamConfig) -> Channel:

@@ -5,6 +5,7 @@ import contextlib
 import resource
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
 
@@ -103,6 +104,7 @@ class Doorkeeper:
 
 class _Refusal(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(_BUSY)
-        transport.close()
+        # Not to be asked for its class: uvloop's transports have their own.
+        writable = cast(asyncio.WriteTransport, transport)
+        writable.write(_BUSY)
+        writable.close()

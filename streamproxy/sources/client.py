@@ -1,8 +1,9 @@
 """The one way out: connections to upstreams, their redirects followed by hand, their failures named."""
 
 import asyncio
+import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,9 @@ from streamproxy.sources.resolver import Resolver
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_HOPS = 10
 _BODY = frozenset({200, 203, 206})
+_OWN_TO_AN_ORIGIN = frozenset({"authorization", "cookie"})
+"""Request headers that a redirect to another origin does not get."""
+
 _HEADER_LINE = 64 << 10
 """Bytes of a header line; providers' cookies and signed locations outgrow the usual 8 KiB."""
 
@@ -65,24 +69,47 @@ class Client:
         self._options = options
 
     @asynccontextmanager
-    async def open(self, upstream: Upstream) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def open(
+        self,
+        upstream: Upstream,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        also: Collection[int] = (),
+        read_ahead: int | None = None,
+        timeout: float | None = None,
+        moved: Callable[[str], object] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Request an upstream; entered with its headers, left with its connection closed.
+
+        Args:
+            upstream: What to request.
+            method: How.
+            headers: More request headers, which count before the upstream's own.
+            also: Statuses that are no failure, besides those that come with a body.
+            read_ahead: Bytes kept for a block that reads slowly, give or take as many; None as the settings say.
+            timeout: Seconds for it to answer, redirects included; None as the settings say.
+            moved: Called with each address that a redirect leads to. The last is what references are relative to.
 
         Raises:
             UpstreamError: What went wrong, before the headers or while the block reads the body.
         """
         response = None
+        if timeout is None:
+            timeout = self._options.timeout
         try:
-            async with asyncio.timeout(self._options.timeout):
-                response = await self._follow(upstream)
-            if response.status not in _BODY:
+            try:
+                async with asyncio.timeout(timeout):
+                    response = await self._follow(upstream, method, headers or {}, read_ahead, moved)
+            except TimeoutError as error:
+                reason = f"the upstream did not answer within {timeout:g} s"
+                raise UpstreamStalled(upstream.label, reason) from error
+            except OSError as error:
+                raise _name(error, upstream.label) from error
+            if response.status not in _BODY and response.status not in also:
                 raise UpstreamRefused(upstream.label, response.status)
             yield response
-        except TimeoutError as error:
-            raise UpstreamStalled(
-                upstream.label, f"the upstream did not answer within {self._options.timeout:g} s"
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except aiohttp.ClientError as error:
             raise _name(error, upstream.label) from error
         finally:
             if response is not None:
@@ -110,22 +137,35 @@ class Client:
         except TimeoutError as error:
             raise UpstreamStalled(upstream.label, f"not complete within {timeout:g} s") from error
 
-    async def _follow(self, upstream: Upstream) -> aiohttp.ClientResponse:
+    async def _follow(
+        self,
+        upstream: Upstream,
+        method: str,
+        more: Mapping[str, str],
+        read_ahead: int | None,
+        moved: Callable[[str], object] | None,
+    ) -> aiohttp.ClientResponse:
         """Send the request, and again where a redirect points: byte for byte, as no library does it."""
         headers = {"User-Agent": self._options.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        headers = merged_headers(headers, upstream.headers)
+        headers = merged_headers(merged_headers(headers, upstream.headers), more)
         session = self._session(upstream.label)
         address = _checked(upstream.url, upstream.label)
         for _ in range(_MAX_HOPS + 1):
-            response = await session.get(URL(address, encoded=True), headers=headers, allow_redirects=False)
+            response = await session.request(
+                method, URL(address, encoded=True), headers=headers, allow_redirects=False, read_bufsize=read_ahead
+            )
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None:
                 return response
             await _shut(response)
             target = _checked(urls.join(address, location), upstream.label)
-            if _origin(target) != _origin(address):
-                headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+            if _origin(target) == _origin(address):
+                target = _with_userinfo_of(address, target)
+            else:
+                headers = {name: value for name, value in headers.items() if name.lower() not in _OWN_TO_AN_ORIGIN}
             address = target
+            if moved:
+                moved(address)
         raise UpstreamBroken(upstream.label, f"the upstream redirected more than {_MAX_HOPS} times")
 
     def _session(self, label: str) -> aiohttp.ClientSession:
@@ -160,18 +200,29 @@ def _origin(address: str) -> tuple[str, str]:
     return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
 
 
+def _with_userinfo_of(address: str, target: str) -> str:
+    """Take the credentials in an address along to another of the same origin, unless that has its own."""
+    userinfo, at, _ = urlsplit(address).netloc.rpartition("@")
+    if not at or "@" in urlsplit(target).netloc:
+        return target
+    scheme, _, rest = target.partition("://")
+    return f"{scheme}://{userinfo}@{rest}"
+
+
 async def _shut(response: aiohttp.ClientResponse) -> None:
     """Close the connection, and return when it is closed: a provider must never see two where one was agreed."""
     connection = response.connection
     protocol = connection.protocol if connection else None
     transport = connection.transport if connection else None
-    closed = protocol.closed if protocol else None
+    # Not its truth: it has the length of a queue of its own, which is empty.
+    closed = protocol.closed if protocol is not None else None
     if transport is not None:
         transport.abort()
     response.close()
     if closed is not None:
-        # It may end with the error that the connection ended with, which was reported where it mattered.
-        await asyncio.wait([closed], timeout=1)
+        ended, _ = await asyncio.wait([closed], timeout=1)
+        for future in ended:
+            future.exception()  # what the connection ended with was reported where it mattered
 
 
 def _name(error: aiohttp.ClientError | OSError, label: str) -> UpstreamError:
@@ -181,7 +232,9 @@ def _name(error: aiohttp.ClientError | OSError, label: str) -> UpstreamError:
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return UpstreamUnreachable(label, "no secure connection to the upstream: its certificate or TLS failed")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return UpstreamUnreachable(label, f"no connection to the upstream: {error.os_error.strerror or 'refused'}")
+        # Not its strerror: asyncio writes the address into that.
+        code = error.os_error.errno
+        return UpstreamUnreachable(label, f"no connection to the upstream: {os.strerror(code) if code else 'refused'}")
     if isinstance(error, aiohttp.InvalidURL):
         return UpstreamUnreachable(label, "the upstream's address is not an http or https URL")
     if isinstance(error, aiohttp.ServerDisconnectedError):

@@ -15,7 +15,6 @@ from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer, desc
 from streamproxy.model import Sink, Upstream
 from streamproxy.sources.client import Client
 
-
 _SHORTEST_DELAY = 0.01
 """Seconds; less would keep a core busy with looking at the clock."""
 
@@ -54,11 +53,11 @@ class HttpSource:
                             await sink.drain()
                             chunker.listen()
             except NotTransportStreamError:
-                raise self._not_media(packets.rest) from None
+                raise self._not_media(packets.head) from None
             except TimeoutError:
                 raise UpstreamStalled(self._upstream.label, f"the upstream was silent for {stall:g} s") from None
             if not chunker.passed:
-                raise self._not_media(packets.rest)
+                raise self._not_media(packets.head)
 
     def _not_media(self, head: bytes) -> UpstreamNotMedia | UpstreamBroken:
         if not head:
@@ -137,11 +136,10 @@ class Chunker:
         self._waiting = []
         self._waiting_size = 0
         self.passed += len(chunk)
-        if len(chunk) < 2 * self._size:
-            self._sink.write(chunk)
-        else:
-            for start in range(0, len(chunk), self._size):
-                self._sink.write(chunk[start : start + self._size])
+        whole = len(chunk) // self._size - 1
+        for start in range(0, whole * self._size, self._size):
+            self._sink.write(chunk[start : start + self._size])
+        self._sink.write(chunk[whole * self._size :] if whole > 0 else chunk)
         self._passed_at = self._loop.time()
         if self._hurried:
             self._hurried = False

@@ -88,7 +88,7 @@ def test_a_stream_is_listed_with_what_the_configuration_says_of_it() -> None:
 
     assert made.render(BASE).decode() == (
         "#EXTM3U\n"
-        "#EXTINF:-1 tvg-id=\"bbc one\" tvg-name=\"BBC 'One'\" tvg-logo=\"http://l/1.png\" group-title=\"UK\",BBC \"One\"\n"
+        '#EXTINF:-1 tvg-id="bbc one" tvg-name="BBC \'One\'" tvg-logo="http://l/1.png" group-title="UK",BBC "One"\n'
         f"{BASE}/stream/bbc%20one.ts\n"
     )
 

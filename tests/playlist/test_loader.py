@@ -10,7 +10,7 @@ from streamproxy.errors import PlaylistError, UpstreamRefused
 from streamproxy.model import Upstream
 from streamproxy.playlist.loader import LoadedList, load, read
 
-LIST = b"#EXTM3U\n#EXTINF:-1 tvg-id=\"a\",A\nhttp://h/1.ts\n"
+LIST = b'#EXTM3U\n#EXTINF:-1 tvg-id="a",A\nhttp://h/1.ts\n'
 
 
 def settings(**values: object) -> PlaylistConfig:
