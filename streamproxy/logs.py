@@ -22,9 +22,7 @@ def configure(level: str, form: str, *, redact: Callable[[str], str]) -> None:
         form = "console" if sys.stderr.isatty() else "json"
 
     def mask(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return {
-            key: redact(value) if isinstance(value, str) and "://" in value else value for key, value in event.items()
-        }
+        return {key: _masked(value, redact) for key, value in event.items()}
 
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -32,7 +30,7 @@ def configure(level: str, form: str, *, redact: Callable[[str], str]) -> None:
     ]
     render: list[Processor]
     if form == "console":
-        render = [mask, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        render = [structlog.processors.format_exc_info, mask, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     else:
         render = [structlog.processors.format_exc_info, mask, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -53,6 +51,17 @@ def configure(level: str, form: str, *, redact: Callable[[str], str]) -> None:
     root.setLevel(threshold)
     for chatty in ("asyncio", "aiohttp"):
         logging.getLogger(chatty).setLevel(max(threshold, logging.WARNING))
+
+
+def _masked(value: object, redact: Callable[[str], str]) -> object:
+    """Mask every text in a value, however deep; what is none of the plain types is shown as its text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {redact(str(key)): _masked(inner, redact) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(inner, redact) for inner in value]
+    return redact(str(value))
 
 
 class OneLine(logging.Filter):

@@ -26,10 +26,10 @@ class Tasks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = list(self._running)
-        for task in tasks:
-            task.cancel()
-        if tasks:
+        # Until none is left: what is being stopped may start something to tidy up.
+        while tasks := list(self._running):
+            for task in tasks:
+                task.cancel()
             await asyncio.wait(tasks)
 
     def start(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:

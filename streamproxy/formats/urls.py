@@ -6,6 +6,7 @@ by the paths of the Xtream interface (`/live/USER/PASSWORD/ID.ts`, `/USER/PASSWO
 """
 
 import re
+from contextlib import suppress
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -83,8 +84,8 @@ def wire(url: str) -> str:
         url: An absolute http or https URL, as somebody wrote it.
 
     Returns:
-        ASCII only: what RFC 3986 forbids is percent-encoded as UTF-8, a host in another script is written as IDNA, the
-        fragment is dropped. Every other character stays as it is, so what is fit already does not change.
+        ASCII only: what RFC 3986 forbids is percent-encoded as UTF-8 (surrogates that stand for bytes, as these bytes),
+        a host in another script is written as IDNA, the fragment is dropped. Every other character stays as it is.
 
     Raises:
         ValueError: It is no absolute http(s) URL, has no usable host, or a port out of range. The text hides the URL.
@@ -116,7 +117,7 @@ def _host_and_port(location: str) -> str:
     if not match:
         raise ValueError("not a host and port")
     host, port = match[1], match[2] or ""
-    if len(port) > 1 and (len(port) > 6 or not 0 < int(port[1:]) < 65536):
+    if len(port) > 1 and not 0 < int(port[1:]) < 65536:
         raise ValueError("a port out of range")
     return _host(host) + port
 
@@ -131,17 +132,23 @@ def _host(host: str) -> str:
             raise ValueError("an IPv6 address with a zone")
         return host
     if not host.isascii() and len(host) <= _LONGEST_HOST:
-        try:
+        with suppress(UnicodeError):
             host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise ValueError("not a host name") from None
     if not _HOST.fullmatch(host):
         raise ValueError("not a host name")
     return host
 
 
 def _escaped(text: str) -> str:
-    return _ILLEGAL.sub(lambda illegal: quote(illegal[0], safe="%", errors="surrogatepass"), text)
+    return _ILLEGAL.sub(_percent_encoded, text)
+
+
+def _percent_encoded(illegal: re.Match[str]) -> str:
+    try:
+        # HTTP libraries put the bytes of a header that is no UTF-8 into surrogates: the server means those bytes.
+        return quote(illegal[0], errors="surrogateescape")
+    except UnicodeEncodeError:
+        return quote(illegal[0], errors="surrogatepass")
 
 
 class _Components(NamedTuple):

@@ -1,0 +1,66 @@
+"""The benchmark sees what is there to see."""
+
+import asyncio
+import os
+
+import pytest
+
+from tests.bench import report
+from tests.bench.load import Account, Plan, Visit, carry_out
+from tests.bench.scenarios import BIT_RATE, Limit, Scenario, relay
+from tests.helpers.origin import OK, Exchange, origin
+from tests.helpers.stream import packets
+
+
+def test_a_small_audience_gets_the_whole_stream_over_one_upstream_per_channel() -> None:
+    figures = relay(2, 6, 1.0, settle=0.2)
+
+    assert figures["rate_median"] == pytest.approx(BIT_RATE, rel=0.25)
+    assert figures["failures"] == 0
+    assert (figures["upstreams_opened"], figures["upstreams_peak"]) == (2, 1)
+    assert 0 < figures["first_byte_median"] < 2
+    assert 0.02 < figures["gap_p99"] < 2
+    assert 0.01 < figures["cpu_per_gb"] < 30
+    assert 1e5 < figures["memory_per_channel"] < 1e7
+
+
+async def test_viewers_notice_when_they_are_stalled_refused_or_cut_off() -> None:
+    async def answer(exchange: Exchange) -> None:
+        if exchange.path == "/refused":
+            await exchange.send(b"HTTP/1.1 404 Not Found\r\n\r\n")
+            return
+        await exchange.send(OK + packets(0, 7))
+        if exchange.path == "/stalled":
+            await asyncio.sleep(1.05)
+            await exchange.send(packets(7, 7))
+            await exchange.gone()
+
+    async with origin(answer) as upstream:
+        account = await asyncio.to_thread(_watch, upstream.port, "/stalled", "/refused", "/cut-off")
+
+    assert account.stalls == 1
+    assert account.failures == 2
+    assert {"answered with status 404", "cut off"} > {account.failure}
+    assert account.delivered == 7 * 188
+    assert account.gap_most == pytest.approx(1.05, abs=0.1)
+
+
+def test_figures_are_medians_and_ratios_those_of_runs_that_followed_each_other() -> None:
+    scenario = Scenario("what happens", {}, {"cpu_per_gb": Limit(1.2, of_ratio=True), "stalls": Limit(0)})
+    runs = {
+        "proxy": [{"cpu_per_gb": cost, "stalls": stalls} for cost, stalls in ((0.2, 0), (0.9, 1), (0.3, 1))],
+        "floor": [{"cpu_per_gb": cost} for cost in (0.2, 0.6, 0.1)],
+    }
+
+    lines = report.table("fanout", scenario, runs).splitlines()
+
+    assert lines[0] == "fanout: what happens"
+    assert [line.split() for line in lines[2:4]] == [
+        "CPU per GB delivered 0.300 s 0.200 s 1.50 <= 1.2 x: NO".split(),
+        "stalls of more than 1 s 1 <= 0: NO".split(),
+    ]
+
+
+def _watch(port: int, *paths: str) -> Account:
+    visits = [Visit(0, path) for path in paths]
+    return carry_out(Plan("127.0.0.1", port, visits, weigh_at=0.5, count_from=0.5, count_for=0.8, pid=os.getpid()))
