@@ -94,12 +94,19 @@ class Doorkeeper:
         """
         self._server = server
         self._limit = limit
+        self._coming = 0
 
     def __call__(self) -> asyncio.BaseProtocol:
         """Make the protocol of a new connection."""
-        if len(self._server.connections) >= self._limit():
+        # Of those who come at once, the loop makes all protocols before it connects the first.
+        if len(self._server.connections) + self._coming >= self._limit():
             return _Refusal()
+        self._coming += 1
+        asyncio.get_running_loop().call_soon(self._has_come)
         return self._server()
+
+    def _has_come(self) -> None:
+        self._coming -= 1
 
 
 class _Refusal(asyncio.Protocol):

@@ -43,6 +43,8 @@ class Notifier:
         # A leading @ stands for a NUL: an address without a file.
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+            # A manager that does not read must not hold up the streams.
+            out.setblocking(False)
             try:
                 out.sendto(state.encode(), address)
             except OSError:

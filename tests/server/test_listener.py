@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
 from aiohttp import web
 
 from streamproxy.server.listener import Doorkeeper, connection_limit, listen, raise_descriptor_limit
@@ -304,10 +303,7 @@ async def test_a_viewer_who_has_sent_a_request_already_can_read_the_refusal() ->
             assert await asyncio.to_thread(answer_to, client) == b"HTTP/1.1 503 Service Unavailable"
 
 
-async def test_the_limit_holds_for_viewers_who_come_at_once(request: pytest.FixtureRequest) -> None:
-    if not isinstance(asyncio.get_running_loop(), uvloop.Loop):
-        reason = "asyncio makes the protocols of all that it accepts in one go before it connects the first"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+async def test_the_limit_holds_for_viewers_who_come_at_once() -> None:
     async with door(limit=3) as opened:
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(socket.create_connection(("127.0.0.1", opened.port))) for _ in range(20)]
