@@ -213,9 +213,12 @@ class Audience:
         """Send everybody home, and count what was still missing to them."""
         now = time.monotonic()
         for viewer in self._present.values():
-            if viewer.first_byte is None and viewer.stays:
+            if viewer.failure:
+                continue
+            if viewer.first_byte is not None:
+                self.stalls += now - viewer.last > _STALL
+            elif viewer.stays:
                 viewer.failure = "got nothing"
-            self.stalls += viewer.first_byte is not None and now - viewer.last > _STALL
         for descriptor in list(self._present):
             self._dismiss(descriptor)
         self._poll.close()
@@ -230,7 +233,6 @@ class Audience:
             heapq.heappush(self._leaving, (visit.at + visit.stay, descriptor))
 
     def _dismiss(self, descriptor: int) -> None:
-        self._poll.unregister(descriptor)
         self._present.pop(descriptor).socket.close()
 
     def _attend(self, descriptor: int, event: int) -> None:
@@ -245,8 +247,8 @@ class Audience:
             return
         except OSError as error:
             viewer.failure = str(error)
-            # Kept open, since a descriptor that is used again would be mistaken for this one where it is to leave.
-            self._poll.modify(descriptor, 0)
+            # It stays open: the next to get its descriptor would be taken for it when its time to leave comes.
+            self._poll.unregister(descriptor)
             return
         if gap is not None:
             self.gaps.append(gap)

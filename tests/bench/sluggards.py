@@ -77,7 +77,8 @@ def vanishing(server: Server, path: str) -> Iterator[Callable[[], None]]:
             viewer.wait_until_counting()
             yield lambda: _do(*inside, "ip", "link", "set", there, "down")
     finally:
-        # It takes its end of the cable with it, and so the whole cable.
+        # With one end goes the whole cable; the namespace itself may outlive its name for as long as a socket is in it.
+        subprocess.run(["ip", "link", "delete", here], check=False, capture_output=True)
         _do("ip", "netns", "delete", namespace)
 
 
