@@ -1,0 +1,1 @@
+"""HLS playlists: rewriting them line by line, and understanding them."""
