@@ -24,6 +24,33 @@ class RelayMode(StrEnum):
     """One upstream connection per viewer."""
 
 
+class StreamKind(StrEnum):
+    """What a channel is made of."""
+
+    LIVE = "live"
+    """A transport stream without end."""
+    HLS = "hls"
+    """A playlist of segments."""
+    FILE = "file"
+    """A file, in which one can seek."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFormat:
+    """How a stream is packed.
+
+    Attributes:
+        media_type: `video/mp2t` or `video/mp4`; it never changes.
+        header: What whoever joins must get first; empty for nothing.
+    """
+
+    media_type: str
+    header: bytes = field(default=b"", repr=False)
+
+
+TRANSPORT_STREAM = StreamFormat("video/mp2t")
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """One address of a channel. The address and its headers are secrets: logs, events and errors show only the label.
@@ -48,6 +75,8 @@ class Channel:
         name: The title shown to people.
         upstreams: Where it comes from, preferred first; never empty.
         group: The group it is listed under; empty for none.
+        kind: What it is made of; None where only its first answer will tell.
+        quality: Which variant of HLS to take when it is sent as one stream.
         mode: How its viewers share the upstream.
         metadata: What the configuration says of it, for the API.
     """
@@ -56,6 +85,8 @@ class Channel:
     name: str
     upstreams: tuple[Upstream, ...]
     group: str = ""
+    kind: StreamKind | None = None
+    quality: str = "best"
     mode: RelayMode = RelayMode.SHARED
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -72,6 +103,10 @@ class Sink(Protocol):
 
 class Source(Protocol):
     """What feeds a stream."""
+
+    @property
+    def format(self) -> StreamFormat:
+        """How the stream is packed; known with its first write."""
 
     async def run(self, sink: Sink) -> None:
         """Feed the sink for as long as this runs.
