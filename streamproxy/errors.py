@@ -9,7 +9,7 @@ StreamproxyError
     ├── UpstreamStalled        silent for longer than it may be
     ├── UpstreamRefused        answered with another status than 200
     ├── UpstreamBroken         broke the protocol, or its connection broke
-    └── UpstreamNotMedia       answered 200 with something that is not MPEG-TS
+    └── UpstreamNotMedia       answered 200 with something that is not what it was taken for
 ```
 """
 
@@ -73,4 +73,12 @@ class UpstreamBroken(UpstreamError):
 
 
 class UpstreamNotMedia(UpstreamError):
-    """The upstream answered 200 with something that is not MPEG-TS."""
+    """The upstream answered 200 with something that is not what it was taken for.
+
+    Attributes:
+        kind: What it is instead (a `StreamKind`), if it can be played at all.
+    """
+
+    def __init__(self, label: str, reason: str, kind: str | None = None) -> None:
+        super().__init__(label, reason)
+        self.kind = kind

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import structlog
 
-_log = structlog.stdlib.get_logger()
+_log = structlog.stdlib.get_logger("streamproxy")
 
 
 class Tasks:

@@ -14,8 +14,9 @@ from streamproxy.errors import UpstreamError, UpstreamStalled
 from streamproxy.metrics import Audience
 from streamproxy.model import Channel, Source
 from streamproxy.playlist.library import Library
+from streamproxy.sources.client import Client
 
-_log = structlog.stdlib.get_logger()
+_log = structlog.stdlib.get_logger("streamproxy")
 
 Responder = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,6 +33,7 @@ SETTINGS = web.AppKey("settings", Settings)
 LIBRARY = web.AppKey("library", Library)
 BROADCASTS = web.AppKey("broadcasts", BroadcastRegistry)
 AUDIENCE = web.AppKey("audience", Audience)
+CLIENT = web.AppKey("client", Client)
 OPEN_SOURCE: web.AppKey[Callable[[Channel], Source]] = web.AppKey("open_source")
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")

@@ -7,9 +7,9 @@ import structlog
 from streamproxy.broadcast.reader import Reader
 from streamproxy.broadcast.ring import Ring
 from streamproxy.errors import UpstreamBroken, UpstreamError
-from streamproxy.model import Channel, Source
+from streamproxy.model import Channel, Source, StreamFormat
 
-_log = structlog.stdlib.get_logger()
+_log = structlog.stdlib.get_logger("streamproxy")
 
 
 class Broadcast:
@@ -47,6 +47,11 @@ class Broadcast:
     def readers(self) -> int:
         """How many read it."""
         return self._ring.readers
+
+    @property
+    def format(self) -> StreamFormat:
+        """How its stream is packed; known once it has started."""
+        return self._source.format
 
     def attach(self) -> Reader:
         """Add a reader; it begins with the recent past."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Protocol
 
+from streamproxy.model import TRANSPORT_STREAM
+
 END = b""
 """What `Reader.get` returns when there is no more; as with `asyncio.StreamReader`."""
 
@@ -29,11 +31,12 @@ class Reader:
     with the newest chunk, and that is counted.
 
     Attributes:
+        format: How what it takes is packed.
         overruns: Times it was lapped.
         skipped: Bytes it lost that way.
     """
 
-    __slots__ = ("_behind", "_ended", "_kept", "_outlet", "_queue_size", "overruns", "skipped")
+    __slots__ = ("_behind", "_ended", "_kept", "_outlet", "_queue_size", "format", "overruns", "skipped")
 
     def __init__(self, queue_size: int, backlog: Iterable[bytes] = ()) -> None:
         """Begin with a backlog.
@@ -42,6 +45,7 @@ class Reader:
             queue_size: Chunks it may lag behind.
             backlog: What it starts with; at most as many chunks as the queue holds.
         """
+        self.format = TRANSPORT_STREAM
         self.overruns = 0
         self.skipped = 0
         self._queue_size = queue_size

@@ -60,6 +60,7 @@ class BroadcastRegistry:
         reader = broadcast.attach()
         try:
             await broadcast.started()
+            reader.format = broadcast.format
             yield reader
         finally:
             broadcast.detach(reader)

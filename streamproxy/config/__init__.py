@@ -7,6 +7,7 @@ from streamproxy.config.loader import find, load
 from streamproxy.config.schema import (
     RESERVED_NAMES,
     Config,
+    HlsConfig,
     LogConfig,
     OptionsConfig,
     PlaylistConfig,
@@ -18,6 +19,7 @@ from streamproxy.config.schema import (
 __all__ = [
     "RESERVED_NAMES",
     "Config",
+    "HlsConfig",
     "LogConfig",
     "OptionsConfig",
     "PlaylistConfig",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from streamproxy.config.document import MAX_SIZE, compose
 from streamproxy.config.node import Mistake, Node, in_order
 from streamproxy.config.overlay import overlay, put
-from streamproxy.config.schema import Config, PlaylistConfig, default_cache_dir, repeated_names
+from streamproxy.config.schema import Config, PlaylistConfig, default_cache_dir, default_state_dir, repeated_names
 from streamproxy.config.tags import tags
 from streamproxy.config.wording import mistakes as worded
 from streamproxy.errors import ConfigError
@@ -57,7 +57,8 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
         if value is not None:
             root = put(root, tuple(dotted.split(".")), str(value), COMMAND_LINE)
     folder = (path or Path("config.yml")).absolute().parent
-    values = {"cache_dir": str(default_cache_dir(environ))} | _without_nulls(root)
+    folders = {"cache_dir": str(default_cache_dir(environ)), "state_dir": str(default_state_dir(environ))}
+    values = folders | _without_nulls(root)
     try:
         config = Config.model_validate(values, context=folder)
     except ValidationError as error:

@@ -91,6 +91,7 @@ def _distinct(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
+Kind = Literal["auto", "live", "hls", "file"]
 Line = Annotated[str, AfterValidator(values.one_line)]
 UserAgent = Annotated[str, AfterValidator(values.header_value)]
 Headers = Annotated[
@@ -137,6 +138,11 @@ class ServerConfig(_Section):
 
 class _Remote(_Section):
     """What is fetched from a provider."""
+
+    kind: Annotated[Kind, BeforeValidator(values.lower_case)] = "auto"
+    """live (MPEG-TS), hls or file; auto tells by the address, else by the first answer."""
+    quality: Annotated[str, AfterValidator(values.quality)] = "best"
+    """Which variant of HLS is sent as MPEG-TS: best, worst, or at most a height (720p) or bits per second (3000k)."""
 
     user_agent: UserAgent | None = None
     """User-Agent for it; null takes options.user_agent."""
@@ -237,6 +243,19 @@ class RelayConfig(_Section):
     """Bytes of kernel memory for each viewer's connection (SO_SNDBUF)."""
 
 
+class HlsConfig(_Section):
+    """How HLS is passed on."""
+
+    output: Annotated[Literal["hls", "ts"], BeforeValidator(values.lower_case)] = "hls"
+    """How HLS channels are listed: hls, or ts for one continuous MPEG-TS stream; ?output= chooses for one request."""
+    cache_size: Annotated[int, BeforeValidator(Whole(1 << 20, 1 << 36, "bytes"))] = 268435456
+    """Bytes of memory for segments that viewers share."""
+    link_key: Annotated[str, AfterValidator(values.link_key)] | None = Field(default=None, repr=False)
+    """A secret text that links in playlists are sealed with; null makes a key and keeps it in state_dir."""
+    raw_urls: Annotated[bool, BeforeValidator(values.truth)] = False
+    """Whether ?url= is accepted, as m3u-proxy does: whoever reaches the proxy makes it fetch any address."""
+
+
 class LogConfig(_Section):
     """What is logged, and how it looks."""
 
@@ -246,19 +265,31 @@ class LogConfig(_Section):
     """console for people, json for machines, auto for console on a terminal and json elsewhere."""
 
 
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """Return where what must survive a restart is kept when nothing is configured.
+
+    The folder that systemd made for the unit (`StateDirectory=`, systemd.exec(5)), else the user's by the XDG base
+    directory specification; /var/lib/streamproxy where there is no home.
+    """
+    return _default_dir(environ, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state", "/var/lib/streamproxy")
+
+
 def default_cache_dir(environ: Mapping[str, str]) -> Path:
     """Return where the last good copies of lists are kept when nothing is configured.
 
     The folder that systemd made for the unit (`CacheDirectory=`, systemd.exec(5)), else the user's by the XDG base
     directory specification, which ignores relative paths; /var/cache/streamproxy where there is no home.
     """
-    service = environ.get("CACHE_DIRECTORY", "").partition(":")[0]
-    if service:
-        return Path(service)
-    for name, below in (("XDG_CACHE_HOME", "streamproxy"), ("HOME", ".cache/streamproxy")):
+    return _default_dir(environ, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache", "/var/cache/streamproxy")
+
+
+def _default_dir(environ: Mapping[str, str], service: str, user: str, below_home: str, system: str) -> Path:
+    if made := environ.get(service, "").partition(":")[0]:
+        return Path(made)
+    for name, below in ((user, "streamproxy"), ("HOME", f"{below_home}/streamproxy")):
         if environ.get(name, "").startswith("/"):
             return Path(environ[name]) / below
-    return Path("/var/cache/streamproxy")
+    return Path(system)
 
 
 class Config(_Section):
@@ -277,10 +308,14 @@ class Config(_Section):
     """How upstreams are asked."""
     relay: RelayConfig = RelayConfig()
     """How one upstream is shared by many viewers."""
+    hls: HlsConfig = HlsConfig()
+    """How HLS is passed on."""
     log: LogConfig = LogConfig()
     """What is logged, and how it looks."""
     cache_dir: Path = Field(default_factory=lambda: default_cache_dir(os.environ))
     """Folder for the last good copy of each list; a relative path starts at the configuration file's folder."""
+    state_dir: Path = Field(default_factory=lambda: default_state_dir(os.environ))
+    """Folder for what must survive a restart; a relative path starts at the configuration file's folder."""
 
     @field_validator("playlists")
     @classmethod
@@ -289,7 +324,7 @@ class Config(_Section):
             raise PydanticCustomError("repeated_names", "must have different names")
         return value
 
-    @field_validator("cache_dir", mode="before")
+    @field_validator("cache_dir", "state_dir", mode="before")
     @classmethod
     def _path(cls, value: Any, info: ValidationInfo) -> Any:
         return values.file_path(value, _folder(info)) if isinstance(value, str) else value

@@ -40,6 +40,8 @@ _OWN_HEADERS = frozenset(
         "upgrade",
     }
 )
+_QUALITY = re.compile(r"best|worst|[0-9]{1,6}p|[0-9]{1,12}(?:\.[0-9]{1,6})?[km]?", re.IGNORECASE)
+_SHORTEST_SECRET = 32
 _STREAM_PREFIXES = ("hls://", "hlsvariant://", "httpstream://", "dash://")
 
 
@@ -93,6 +95,28 @@ class Seconds:
 def lower_case(value: object) -> object:
     """Let a choice be written in any case."""
     return value.lower() if isinstance(value, str) else value
+
+
+def truth(value: object) -> bool:
+    """Accept true and false, and nothing that merely looks like it."""
+    text = str(value).lower()
+    if not isinstance(value, bool | str) or text not in ("true", "false"):
+        raise mistake("must be true or false")
+    return text == "true"
+
+
+def quality(value: str) -> str:
+    """Accept what tells variants of HLS apart."""
+    if not _QUALITY.fullmatch(value):
+        raise mistake("must be best, worst, a height such as 720p or bits per second such as 3000k")
+    return value.lower()
+
+
+def link_key(value: str) -> str:
+    """Accept the key of HLS links."""
+    if len(value) < _SHORTEST_SECRET:
+        raise mistake(f"must be a secret of at least {_SHORTEST_SECRET} characters; 'openssl rand -hex 32' makes one")
+    return value
 
 
 def as_text(value: object) -> object:

@@ -11,13 +11,14 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from streamproxy.errors import UpstreamError
-from streamproxy.model import Channel, RelayMode
+from streamproxy.errors import UpstreamError, UpstreamNotMedia
+from streamproxy.model import Channel, RelayMode, Source, StreamKind
+from streamproxy.outputs.vod import serve_file
 from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_SOURCE, SETTINGS, find_channel
 
 routes = web.RouteTableDef()
 
-_log = structlog.stdlib.get_logger()
+_log = structlog.stdlib.get_logger("streamproxy")
 
 _HEADERS = {
     "Content-Type": "video/mp2t",
@@ -129,10 +130,11 @@ class Connection:
 class DirectViewer:
     """The sink of a source that serves one viewer alone: the answer begins with the source's first bytes."""
 
-    def __init__(self, request: web.Request, response: LiveResponse) -> None:
+    def __init__(self, request: web.Request, response: LiveResponse, source: Source) -> None:
         self.connection: Connection | None = None
         self._request = request
         self._response = response
+        self._source = source
         self._first: list[bytes] = []
 
     @property
@@ -152,8 +154,10 @@ class DirectViewer:
         if not self.connection:
             if not self._first:
                 return
+            form = self._source.format
+            self._response.content_type = form.media_type
             self.connection = await _begin(self._request, self._response)
-            for data in self._first:
+            for data in (form.header, *self._first):
                 self.connection.write(data)
             self._first.clear()
         await self.connection.drain()
@@ -173,16 +177,17 @@ async def watch_by_name(request: web.Request) -> web.StreamResponse:
 
 @routes.head("/stream/{id}")
 async def probe(request: web.Request) -> web.StreamResponse:
-    """Say what a channel would be, without opening it: players ask before they watch, and providers count."""
-    find_channel(request, request.match_info["id"])
-    return web.Response(headers=_HEADERS)
+    """Say what a channel would be, without opening it: players ask before they watch, and providers count.
+
+    Of a file, length and type are asked for; that costs no stream.
+    """
+    return await _probe(request, find_channel(request, request.match_info["id"]))
 
 
 @routes.head("/{name}")
 async def probe_by_name(request: web.Request) -> web.StreamResponse:
     """Say what a stream would be, without opening it."""
-    _named(request)
-    return web.Response(headers=_HEADERS)
+    return await _probe(request, _named(request))
 
 
 def _named(request: web.Request) -> Channel:
@@ -195,7 +200,24 @@ def _named(request: web.Request) -> Channel:
     return find_channel(request, name)
 
 
+async def _probe(request: web.Request, channel: Channel) -> web.StreamResponse:
+    if channel.kind is StreamKind.FILE:
+        return await serve_file(request, channel)
+    return web.Response(headers=_HEADERS)
+
+
 async def _serve(request: web.Request, channel: Channel) -> web.StreamResponse:
+    if channel.kind is StreamKind.FILE:
+        return await serve_file(request, channel)
+    try:
+        return await _serve_live(request, channel)
+    except UpstreamNotMedia as error:
+        if channel.kind is None and error.kind == StreamKind.FILE:
+            return await serve_file(request, channel)
+        raise
+
+
+async def _serve_live(request: web.Request, channel: Channel) -> web.StreamResponse:
     response = LiveResponse()
     log = _log.bind(channel=channel.id, client=request.remote)
     # A viewer who goes away while being written to is the ordinary end of watching.
@@ -211,10 +233,13 @@ async def _serve_shared(
     request: web.Request, channel: Channel, response: LiveResponse, log: structlog.stdlib.BoundLogger
 ) -> None:
     async with request.app[BROADCASTS].join(channel) as reader:
+        response.content_type = reader.format.media_type
         connection = await _begin(request, response)
         with request.app[AUDIENCE].attend(connection):
             log.info("viewer_joined")
             try:
+                if reader.format.header:
+                    connection.write(reader.format.header)
                 await reader.feed(connection)
                 await connection.finish()
             finally:
@@ -224,10 +249,11 @@ async def _serve_shared(
 async def _serve_alone(
     request: web.Request, channel: Channel, response: LiveResponse, log: structlog.stdlib.BoundLogger
 ) -> None:
-    viewer = DirectViewer(request, response)
+    source = request.app[OPEN_SOURCE](channel)
+    viewer = DirectViewer(request, response, source)
     with request.app[AUDIENCE].attend(viewer):
         try:
-            await request.app[OPEN_SOURCE](channel).run(viewer)
+            await source.run(viewer)
         except UpstreamError as error:
             log.warning("upstream_failed", upstream=error.label, reason=error.reason)
             if not viewer.connection:

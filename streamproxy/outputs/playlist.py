@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from streamproxy.web import LIBRARY, base_url
+from streamproxy.web import LIBRARY, SETTINGS, base_url
 
 routes = web.RouteTableDef()
 
@@ -26,6 +26,8 @@ _WORTH_PACKING = 1 << 12
 
 _SLOW_TO_PACK = 1 << 20
 """Bytes from which on packing takes so long that it is done while the first who ask get the list as it is."""
+
+_AS_STREAMS = frozenset({"ts", "mpegts"})
 
 _PART = 1 << 20
 """Bytes written at a time."""
@@ -68,16 +70,20 @@ WRITTEN_LISTS = web.AppKey("written_lists", WrittenLists)
 @routes.get("/playlist.m3u")
 @routes.get("/playlist.m3u8")
 async def playlist(request: web.Request) -> web.StreamResponse:
-    """Send the list, written for the address that this client reaches the proxy at; `?group=` for one group of it."""
+    """Send the list, written for the address that this client reaches the proxy at.
+
+    `?group=` asks for one group of it, `?output=ts` and `?output=hls` for HLS channels in that form.
+    """
     catalog = request.app[LIBRARY].catalog
     base = base_url(request)
     group = request.query.get("group")
-    tag = _tag(catalog.version, base, group)
+    as_streams = request.query.get("output", request.app[SETTINGS].config.hls.output) in _AS_STREAMS
+    tag = _tag(catalog.version, base, group, as_streams)
     headers = _HEADERS | {"ETag": f'W/"{tag}"'}
     if any(known.value in (tag, "*") for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     written = request.app[WRITTEN_LISTS]
-    body = written.plain(tag, lambda: catalog.render(base, group))
+    body = written.plain(tag, lambda: catalog.render(base, group, as_streams=as_streams))
     if len(body) > _WORTH_PACKING and _takes_gzip(request):
         packed = await written.packed(tag, body)
         if packed is not None:

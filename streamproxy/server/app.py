@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from streamproxy.api import system
-from streamproxy.outputs import mpegts, playlist
+from streamproxy.outputs import hls, mpegts, playlist
 from streamproxy.web import answer_errors
 
-ROUTES = (system.routes, playlist.routes, mpegts.routes)
+ROUTES = (system.routes, playlist.routes, hls.routes, mpegts.routes)
 """In the order in which they are tried: the last holds `/{name}`, which would catch all."""
 
 

@@ -36,12 +36,13 @@ def connection_limit(descriptors: int) -> int:
     return max(1, (descriptors - _RESERVED) // 2)
 
 
-def listen(host: str, port: int, *, send_buffer: int) -> list[socket.socket]:
+def listen(host: str, port: int, *, send_buffer: int, patience: float = 10.0) -> list[socket.socket]:
     """Open listening sockets; what is set on them holds for every connection they accept.
 
     Args:
         host: Address or name to bind; empty for all addresses of both families.
         port: Port; 0 for a free one.
+        patience: Seconds after which a peer that acknowledges or takes nothing of what was sent to it is given up.
         send_buffer: Bytes that the kernel may hold for a connection that does not read; by default it holds megabytes.
 
     Raises:
@@ -57,7 +58,7 @@ def listen(host: str, port: int, *, send_buffer: int) -> list[socket.socket]:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if not host else 0)
-            _notice_dead_peers(listening)
+            _notice_dead_peers(listening, patience)
             listening.bind(address)
             listening.listen(1024)
             listening.setblocking(False)
@@ -68,13 +69,18 @@ def listen(host: str, port: int, *, send_buffer: int) -> list[socket.socket]:
     return sockets
 
 
-def _notice_dead_peers(listening: socket.socket) -> None:
-    """Make a peer that vanished without a word show within ten seconds.
+def _notice_dead_peers(listening: socket.socket, patience: float) -> None:
+    """Make a peer that vanished without a word show soon.
 
     Keep-alive alone sees it only on an idle connection; while data is on its way the kernel would retry for minutes.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000)):
+    for name, value in (
+        ("TCP_KEEPIDLE", 5),
+        ("TCP_KEEPINTVL", 3),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", round(1000 * patience)),
+    ):
         if hasattr(socket, name):
             listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

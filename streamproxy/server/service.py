@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import socket
 from collections.abc import Callable
 
@@ -13,9 +14,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
+from streamproxy.formats import links
 from streamproxy.logs import OneLine
 from streamproxy.metrics import Audience
 from streamproxy.model import Channel, Source, Upstream
+from streamproxy.outputs.hls import HLS, HlsRelay
+from streamproxy.outputs.link_key import link_key
 from streamproxy.playlist.library import Library
 from streamproxy.playlist.loader import MAX_SIZE
 from streamproxy.server.app import make_app
@@ -24,9 +28,9 @@ from streamproxy.server.notify import Notifier
 from streamproxy.sources import source_of
 from streamproxy.sources.client import Client
 from streamproxy.tasks import Tasks
-from streamproxy.web import AUDIENCE, BROADCASTS, LIBRARY, OPEN_SOURCE, SETTINGS
+from streamproxy.web import AUDIENCE, BROADCASTS, CLIENT, LIBRARY, OPEN_SOURCE, SETTINGS
 
-_log = structlog.stdlib.get_logger()
+_log = structlog.stdlib.get_logger("streamproxy")
 
 _HEADER_DEADLINE = 10.0
 """Seconds for a request's header to arrive; also how long an idle connection is kept."""
@@ -79,7 +83,8 @@ class Service:
         """
         server = self.config.server
         descriptors = raise_descriptor_limit()
-        sockets = listen(server.host, server.port, send_buffer=self.config.relay.send_buffer)
+        relay = self.config.relay
+        sockets = listen(server.host, server.port, send_buffer=relay.send_buffer, patience=relay.stuck_timeout)
         async with contextlib.AsyncExitStack() as stack:
             for listening in sockets:
                 stack.callback(listening.close)
@@ -151,15 +156,35 @@ class _Wiring:
         self.app[BROADCASTS] = self.broadcasts
         self.app[AUDIENCE] = self.audience
         self.app[OPEN_SOURCE] = self.open_source
+        self.app[CLIENT] = client
+        self.hls = self.app[HLS] = HlsRelay(client, tasks, self.audience, key=_link_key(service.config))
+        self._configure_hls(service.config)
 
     def open_source(self, channel: Channel) -> Source:
         """Make the source of a channel, without opening it."""
-        return source_of(channel.upstreams[0], self._client, self._service.config.relay)
+        return source_of(channel, self._client, self._service.config)
 
     def configure(self, config: Config) -> None:
         """Use other settings for what starts from now on."""
         self.broadcasts.configure(config.relay)
         self._client.configure(config.options)
+        self._configure_hls(config)
+
+    def _configure_hls(self, config: Config) -> None:
+        self.hls.configure(
+            cache_size=config.hls.cache_size, stall_timeout=config.relay.stall_timeout, raw_urls=config.hls.raw_urls
+        )
+
+
+def _link_key(config: Config) -> bytes:
+    if config.hls.link_key:
+        return links.key_from(config.hls.link_key)
+    try:
+        return link_key(config.state_dir)
+    except ConfigError as error:
+        # Not worth refusing to serve everything else: HLS players load the playlist again after a restart.
+        _log.warning("link_key_not_kept", reason=str(error), remedy="set state_dir, or hls.link_key")
+        return secrets.token_bytes(links.KEY_SIZE)
 
 
 async def _set_up(app: web.Application) -> web.AppRunner:

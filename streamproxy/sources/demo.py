@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 from streamproxy.formats.clip import Clip
-from streamproxy.model import Sink
+from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat
 
 LEAD = 2.0
 """Seconds sent at once in the beginning, with which a player starts immediately, and the most sent at once later."""
@@ -31,6 +31,11 @@ class DemoSource:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
+
+    @property
+    def format(self) -> StreamFormat:
+        """A transport stream."""
+        return TRANSPORT_STREAM
 
     async def run(self, sink: Sink) -> None:
         """Feed the sink until cancelled."""

@@ -11,8 +11,9 @@ import aiohttp
 
 from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamNotMedia, UpstreamStalled
+from streamproxy.formats.kinds import kind_of_bytes
 from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer, describe
-from streamproxy.model import Sink, Upstream
+from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat, Upstream
 from streamproxy.sources.client import Client
 
 _SHORTEST_DELAY = 0.01
@@ -59,10 +60,17 @@ class HttpSource:
             if not chunker.passed:
                 raise self._not_media(packets.head)
 
+    @property
+    def format(self) -> StreamFormat:
+        """A transport stream, always."""
+        return TRANSPORT_STREAM
+
     def _not_media(self, head: bytes) -> UpstreamNotMedia | UpstreamBroken:
         if not head:
             return UpstreamBroken(self._upstream.label, "the upstream ended without sending anything")
-        return UpstreamNotMedia(self._upstream.label, f"the upstream sent {describe(head)}, not MPEG-TS")
+        return UpstreamNotMedia(
+            self._upstream.label, f"the upstream sent {describe(head)}, not MPEG-TS", kind_of_bytes(head)
+        )
 
 
 class Chunker:

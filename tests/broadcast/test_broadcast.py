@@ -10,7 +10,7 @@ import pytest
 from streamproxy.broadcast.broadcast import Broadcast
 from streamproxy.broadcast.reader import END
 from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamRefused
-from streamproxy.model import Channel, Sink, Upstream
+from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, Upstream
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 
 CHANNEL = Channel("news", "News", (Upstream("http://user:secret@provider/1.ts", "provider"),))
@@ -24,6 +24,8 @@ class ScriptedSource:
         shut: Set when it has ended.
         ending: Its result or its exception is how it ends.
     """
+
+    format = TRANSPORT_STREAM
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()

@@ -19,7 +19,7 @@ from streamproxy.broadcast.reader import END, Reader
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamRefused
-from streamproxy.model import Channel, Sink, Upstream
+from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, Upstream
 from streamproxy.tasks import Tasks
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 
@@ -42,6 +42,8 @@ class ScriptedSource:
         sink: What it writes to.
         cancelled: How often it was cancelled.
     """
+
+    format = TRANSPORT_STREAM
 
     sink: Sink
 
@@ -724,6 +726,8 @@ class Storm:
 
 class StormSource:
     """Writes chunks that say whose they are and their number."""
+
+    format = TRANSPORT_STREAM
 
     def __init__(self, storm: Storm, channel: Channel, serial: int, script: Script) -> None:
         self.channel = channel

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from streamproxy.config import (
     Config,
+    HlsConfig,
     LogConfig,
     OptionsConfig,
     PlaylistConfig,
@@ -18,7 +19,7 @@ from streamproxy.config import (
     load,
 )
 from streamproxy.config.document import compose
-from streamproxy.config.schema import default_cache_dir
+from streamproxy.config.schema import default_cache_dir, default_state_dir
 from streamproxy.config.tags import tags
 from streamproxy.config.values import Seconds, Whole
 
@@ -29,9 +30,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerConfig,
     "options": OptionsConfig,
     "relay": RelayConfig,
+    "hls": HlsConfig,
     "log": LogConfig,
 }
-DERIVED = {"name", "cache_dir"}
+DERIVED = {"name", "cache_dir", "state_dir"}
 """Keys for which null is not the default itself but has it worked out."""
 
 
@@ -66,7 +68,7 @@ def assert_defaults(section: type[BaseModel], shown: dict[str, Any], **required:
 def test_example_loads_as_it_is_and_changes_nothing() -> None:
     environ = {"HOME": "/home/somebody"}
 
-    assert load(EXAMPLE, environ) == Config(cache_dir=default_cache_dir(environ))
+    assert load(EXAMPLE, environ) == Config(cache_dir=default_cache_dir(environ), state_dir=default_state_dir(environ))
 
 
 def test_example_loads_with_every_setting_uncovered(

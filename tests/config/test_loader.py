@@ -105,7 +105,7 @@ def test_quoted_null_is_text(read: Read) -> None:
         ("log_level: info", "1:1: log_level: unknown key, did you mean 'log.level'?"),
         (
             "qqq: 1",
-            "1:1: qqq: unknown key; here may stand server, playlists, streams, options, relay, log, cache_dir",
+            "1:1: qqq: unknown key; here may stand server, playlists, streams, options, relay, hls, log, cache_dir, state_dir",
         ),
         ("server: text", "1:9: server: must be a mapping, not text"),
         ("server:\n- 1", "2:1: server: must be a mapping, not a list"),
@@ -271,7 +271,9 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
 def test_without_a_file_there_are_environment_and_defaults() -> None:
     config = load(None, {"STREAMPROXY_SERVER__PORT": "9000", "CACHE_DIRECTORY": "/var/cache/a:/var/cache/b"})
 
-    assert config == Config(server=ServerConfig(port=9000), cache_dir=Path("/var/cache/a"))
+    assert config == Config(
+        server=ServerConfig(port=9000), cache_dir=Path("/var/cache/a"), state_dir=Path("/var/lib/streamproxy")
+    )
 
 
 def test_whole_configuration_arrives(read: Read) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
+from streamproxy.outputs import mpegts
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.origin import OK, Origin, Script, origin
 from tests.helpers.proxy import Proxy, config, running
@@ -175,6 +176,21 @@ async def test_a_stuck_viewer_is_dropped_by_a_reset(tmp_path: Path, mode: str) -
     ):
         await seen.until(lambda seen: not seen.open["/live.ts"], within=3)
         assert (await stuck.rest()).reset
+
+
+@pytest.mark.parametrize("mode", ["shared", "direct"])
+async def test_a_viewer_who_does_not_take_the_end_of_a_stream_is_cut_off(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mpegts, "_FLUSH_TIME", 0.1)
+    tap = Tap()
+    tap.send(packets(0, 1400))
+    async with (
+        serving(tmp_path, tap.answer, mode=mode, stuck_timeout=60) as (proxy, _),
+        watching(proxy, receive_buffer=4096) as stuck,
+    ):
+        tap.end()
+        await stuck.reset_by_peer()
 
 
 @pytest.mark.parametrize("leave", ["gets stuck", "resets"])

@@ -71,7 +71,8 @@ class Viewer:
 def config(folder: Path, **settings: Any) -> Config:
     """Make a configuration that listens on a free local port and keeps its cache in a folder of the test."""
     server = {"host": "127.0.0.1", "port": 0} | settings.pop("server", {})
-    return Config.model_validate({"server": server, "cache_dir": str(folder / "cache"), **settings})
+    folders = {"cache_dir": str(folder / "cache"), "state_dir": str(folder / "state")}
+    return Config.model_validate({"server": server, **folders, **settings})
 
 
 @asynccontextmanager

@@ -30,7 +30,8 @@ def repeats(data: bytes, *, before: bytes = b"", pause: float = 0) -> Script:
     """Send something over and over, until the other side closes."""
 
     async def answer(exchange: Exchange) -> None:
-        with contextlib.suppress(ConnectionError):
+        # uvloop's word for writing to what is closed is RuntimeError
+        with contextlib.suppress(ConnectionError, RuntimeError):
             await exchange.send(before)
             while True:
                 await exchange.send(data)

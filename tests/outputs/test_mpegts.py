@@ -385,11 +385,11 @@ async def test_a_shared_stream_ends_with_its_last_viewer_and_not_before(tmp_path
 
 
 async def test_an_upstream_may_outlive_its_last_viewer_for_a_while(tmp_path: Path) -> None:
-    async with serving(tmp_path, relay={"linger": 0.3}) as (proxy, seen):
+    async with serving(tmp_path, relay={"linger": 0.2}) as (proxy, seen):
         async with proxy.open("/stream/news"):
             pass
         async with proxy.open("/stream/news") as viewer:
-            assert len(await packets_of(viewer, 50)) == 1
+            assert len(await packets_of(viewer, 200)) == 1
         assert sum(seen.total.values()) == sum(seen.open.values()) == 1
         await seen.until(lambda seen: not +seen.open, within=2)
 

@@ -159,8 +159,10 @@ async def test_only_one_connection_is_open_at_a_time_while_redirects_are_followe
 
     async def answer(exchange: Exchange) -> None:
         opened_now.append(sum(seen.open.values()))
-        hop = len(opened_now)
-        await exchange.send(b"HTTP/1.1 302 Found\r\nLocation: /%d\r\n\r\nnever read" % hop if hop < 5 else OK)
+        if (hop := len(opened_now)) < 5:
+            await exchange.send(b"HTTP/1.1 302 Found\r\nLocation: /%d\r\n\r\nnever read" % hop)
+            await asyncio.Event().wait()
+        await exchange.send(OK)
 
     async with origin(answer) as seen, client() as opened:
         await read_all(opened, upstream(seen.url()))

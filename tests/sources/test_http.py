@@ -1,6 +1,7 @@
 """A live stream from an upstream on a real socket into a sink that remembers."""
 
 import asyncio
+import gc
 import gzip
 import socket
 import time
@@ -14,10 +15,10 @@ from streamproxy.config import OptionsConfig, RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamNotMedia, UpstreamStalled
 from streamproxy.model import Upstream
 from streamproxy.sources.client import Client
-from streamproxy.sources.http import HttpSource
+from streamproxy.sources.http import Chunker, HttpSource
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.origin import OK, Exchange, Origin, Script, origin
-from tests.helpers.scripts import Tap, holds, sends
+from tests.helpers.scripts import Tap, holds, repeats, sends
 from tests.helpers.stream import PACKET, Run, packets, runs
 
 FIRST = 7
@@ -189,6 +190,21 @@ async def test_no_chunk_is_small_unless_time_is_up() -> None:
     assert [len(small) for small in sink.chunks[1:-1] if len(small) < chunk] == []
 
 
+async def test_a_chunk_is_measured_by_its_packets_and_not_by_what_frames_them() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(CHUNKED)
+        for piece in chunked(*torn(packets(0, 1000), PACKET)):
+            await exchange.send(piece)
+            await asyncio.sleep(0)
+
+    sink = MemorySink()
+    chunk = 50 * PACKET
+    async with source_of(answer, chunk_delay=10, chunk_size=chunk) as (source, _):
+        with pytest.raises(UpstreamBroken):
+            await run(source, sink)
+    assert [len(small) for small in sink.chunks[1:-1] if len(small) < chunk] == []
+
+
 async def test_nothing_waits_longer_than_the_chunk_delay_at_a_low_rate() -> None:
     tap, sink = Tap(), MemorySink()
     async with source_of(tap.answer, chunk_delay=0.05) as (source, _), running(source, sink):
@@ -213,11 +229,11 @@ async def test_what_comes_within_the_chunk_delay_goes_out_together() -> None:
 
 async def test_after_a_silence_bytes_are_passed_on_at_once() -> None:
     tap, sink = Tap(), MemorySink()
-    async with source_of(tap.answer, chunk_delay=0.2) as (source, _), running(source, sink):
+    async with source_of(tap.answer, chunk_delay=0.4) as (source, _), running(source, sink):
         tap.send(packets(0, FIRST))
         await sink.holds(FIRST)
         silent = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.3, silent.set)
+        asyncio.get_running_loop().call_later(0.45, silent.set)
         await silent.wait()
 
         tap.send(packets(FIRST, 1))
@@ -285,13 +301,8 @@ async def test_a_packed_transport_stream_is_not_passed_on() -> None:
 
 
 async def test_an_endless_page_is_given_up() -> None:
-    async def answer(exchange: Exchange) -> None:
-        await exchange.send(OK)
-        while True:
-            await exchange.send(PAGE)
-
     sink = MemorySink()
-    async with source_of(answer) as (source, seen):
+    async with source_of(repeats(PAGE * 10, before=OK)) as (source, seen):
         with pytest.raises(UpstreamNotMedia):
             await run(source, sink)
         await seen.until(lambda seen: not +seen.open, within=0.2)
@@ -375,6 +386,13 @@ async def test_a_body_that_ends_before_its_end_is_broken(head: bytes, reset: boo
             async with asyncio.timeout(1):
                 await task
     assert sink.data == packets(0, FIRST)
+
+
+async def test_nothing_is_left_running_when_a_stream_is_over() -> None:
+    async with source_of(streams(packets(0, FIRST))) as (source, _):
+        await run(source, MemorySink())
+    gc.collect()
+    assert not [left for left in gc.get_objects() if isinstance(left, Chunker)]
 
 
 @pytest.mark.parametrize("head", [OK, CHUNKED], ids=["until close", "chunks"])

@@ -69,8 +69,11 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
 
 
 async def addresses(resolver: Resolver, name: str, *, within: float = 5) -> list[tuple[str, int]]:
-    async with asyncio.timeout(within):
-        return [(found["host"], found["port"]) for found in await resolver.resolve(name, 80)]
+    try:
+        async with asyncio.timeout(within):
+            return [(found["host"], found["port"]) for found in await resolver.resolve(name, 80)]
+    except TimeoutError:  # an OSError too
+        pytest.fail(f"no answer within {within} s")
 
 
 async def test_localhost_is_known_without_a_question_to_anybody(resolving: Resolving) -> None:
