@@ -229,7 +229,7 @@ class RelayConfig(_Section):
     """Bytes written to viewers at a time; rounded down to whole packets of 188 bytes."""
     chunk_delay: Annotated[float, BeforeValidator(Seconds(0, 10))] = 0.1
     """Seconds that a byte waits at most for its chunk to fill."""
-    history: Annotated[int, BeforeValidator(Whole(0, 1 << 30, "bytes"))] = 2097152
+    history: Annotated[int, BeforeValidator(Whole(0, 1 << 30, "bytes"))] = 1048576
     """Bytes of the recent past that a new viewer starts with; 0 for none."""
     queue: Annotated[int, BeforeValidator(Whole(4, 100_000))] = 128
     """Chunks that a viewer may lag behind before it is moved forward."""

@@ -209,59 +209,56 @@ async def _probe(request: web.Request, channel: Channel) -> web.StreamResponse:
 async def _serve(request: web.Request, channel: Channel) -> web.StreamResponse:
     if channel.kind is StreamKind.FILE:
         return await serve_file(request, channel)
+    serve = _serve_alone if channel.mode is RelayMode.DIRECT else _serve_shared
     try:
-        return await _serve_live(request, channel)
+        return await serve(request, channel, LiveResponse())
     except UpstreamNotMedia as error:
         if channel.kind is None and error.kind == StreamKind.FILE:
             return await serve_file(request, channel)
         raise
 
 
-async def _serve_live(request: web.Request, channel: Channel) -> web.StreamResponse:
-    response = LiveResponse()
-    log = _log.bind(channel=channel.id, client=request.remote)
-    # A viewer who goes away while being written to is the ordinary end of watching.
-    with contextlib.suppress(ConnectionError):
-        if channel.mode is RelayMode.DIRECT:
-            await _serve_alone(request, channel, response, log)
-        else:
-            await _serve_shared(request, channel, response, log)
-    return response
-
-
-async def _serve_shared(
-    request: web.Request, channel: Channel, response: LiveResponse, log: structlog.stdlib.BoundLogger
-) -> None:
+async def _serve_shared(request: web.Request, channel: Channel, response: LiveResponse) -> web.StreamResponse:
     async with request.app[BROADCASTS].join(channel) as reader:
         response.content_type = reader.format.media_type
-        connection = await _begin(request, response)
+        try:
+            connection = await _begin(request, response)
+        except ConnectionError:
+            return response
         with request.app[AUDIENCE].attend(connection):
-            log.info("viewer_joined")
+            _log.info("viewer_joined", channel=channel.id, client=request.remote)
             try:
                 if reader.format.header:
                     connection.write(reader.format.header)
                 await reader.feed(connection)
                 await connection.finish()
+            except ConnectionError:
+                pass  # a viewer who goes away while being written to: the ordinary end of watching
             finally:
-                log.info("viewer_left", sent=connection.sent, overruns=reader.overruns, skipped=reader.skipped)
+                lost = {"overruns": reader.overruns, "skipped": reader.skipped}
+                _log.info("viewer_left", channel=channel.id, client=request.remote, sent=connection.sent, **lost)
+    return response
 
 
-async def _serve_alone(
-    request: web.Request, channel: Channel, response: LiveResponse, log: structlog.stdlib.BoundLogger
-) -> None:
+async def _serve_alone(request: web.Request, channel: Channel, response: LiveResponse) -> web.StreamResponse:
     source = request.app[OPEN_SOURCE](channel)
     viewer = DirectViewer(request, response, source)
+    log = _log.bind(channel=channel.id, client=request.remote)
     with request.app[AUDIENCE].attend(viewer):
         try:
             await source.run(viewer)
+            if viewer.connection:
+                await viewer.connection.finish()
+        except ConnectionError:
+            pass
         except UpstreamError as error:
             log.warning("upstream_failed", upstream=error.label, reason=error.reason)
             if not viewer.connection:
                 raise
+            await viewer.connection.finish()
         finally:
             log.info("viewer_left", sent=viewer.sent)
-        if viewer.connection:
-            await viewer.connection.finish()
+    return response
 
 
 async def _begin(request: web.Request, response: LiveResponse) -> Connection:

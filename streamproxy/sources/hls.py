@@ -24,6 +24,9 @@ IN_FLIGHT = 64 << 20
 _MOST_FAILURES = 3
 """Segments in a row that cannot be played, after which a stream counts as lost."""
 
+_SHORTEST_TRY = 1.0
+"""Seconds that an answer is waited for, though the stream is as good as lost without it."""
+
 _log = structlog.stdlib.get_logger("streamproxy")
 
 
@@ -176,7 +179,10 @@ class _Follower:
             if self._asked_at >= stale_at:
                 raise UpstreamStalled(self._label, f"the upstream listed nothing new for {stale_at - news_at:g} s")
             try:
-                return await loader.reload()
+                async with asyncio.timeout(max(_SHORTEST_TRY, stale_at - self._asked_at)):
+                    return await loader.reload()
+            except TimeoutError:
+                continue
             except UpstreamError as error:
                 self._log.warning("playlist_not_loaded", reason=error.reason)
                 changed = False

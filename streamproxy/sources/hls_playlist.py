@@ -147,11 +147,11 @@ class PlaylistLoader:
 
     async def _fetch(self, url: str) -> tuple[str, str]:
         """Return a playlist's text, and where it came from after redirects."""
-        text, unpacker = bytearray(), Unpacker()
+        text, unpacker, addresses = bytearray(), Unpacker(), [url]
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._client.open(replace(self._upstream, url=url)) as response,
+                self._client.open(replace(self._upstream, url=url), moved=addresses.append) as response,
             ):
                 async for data in response.content.iter_any():
                     # Playlists come in gzip whether or not that was asked for.
@@ -160,7 +160,7 @@ class PlaylistLoader:
                         if len(text) > MAX_SIZE:
                             raise self._too_large()
                 text += unpacker.finish()
-                return text.decode(errors="surrogateescape"), str(response.url)
+                return text.decode(errors="surrogateescape"), addresses[-1]
         except DamagedError as error:
             raise UpstreamNotMedia(self._upstream.label, f"the upstream's playlist is {error}") from None
         except TimeoutError:

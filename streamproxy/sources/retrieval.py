@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -100,7 +101,7 @@ class Retrieval:
             UpstreamError: It cannot be had, or not all of it.
         """
         self._deadline = _now() + self._terms.patience
-        failures = 0
+        failures: Counter[bool] = Counter()
         while True:
             start = self._position
             try:
@@ -112,10 +113,14 @@ class Retrieval:
             except _NotToBeHad:
                 raise
             except UpstreamError as error:
-                failures = 1 if self._position - start >= _PROGRESS else failures + 1
-                if failures >= _attempts(error) or _now() >= self._deadline:
+                if self._position - start >= _PROGRESS:
+                    failures.clear()
+                # A connection that broke says nothing about how often to believe a refusal.
+                refused = isinstance(error, UpstreamRefused)
+                failures[refused] += 1
+                if failures[refused] >= _attempts(error) or _now() >= self._deadline:
                     raise
-                await self._prepare_again(error, failures)
+                await self._prepare_again(error, failures[refused])
             else:
                 return
 

@@ -299,9 +299,9 @@ class TestSharing:
 
     async def test_channels_do_not_share(self, tmp_path: Path) -> None:
         async with passing_on(tmp_path, PAGES) as stage:
-            await stage.get("/hls/news/playlist.m3u8")
-            await stage.get("/hls/other/playlist.m3u8")
-        assert stage.paths() == [ENTRY, ENTRY]
+            for channel in ("news", "other"):
+                assert (await stage.get((await stage.links(f"/hls/{channel}/playlist.m3u8"))[3])).status == 200
+        assert stage.paths() == [ENTRY, "/other/8.php"] * 2
 
     async def test_a_segment_is_fetched_once_for_all_who_want_it(self, tmp_path: Path) -> None:
         gate = Gate(b"", answer(SEGMENT))
@@ -864,6 +864,12 @@ class TestViewers:
             await stage.get("/hls/news/playlist.m3u8", headers={"User-Agent": "b"})
             await stage.get("/hls/other/playlist.m3u8", headers={"User-Agent": "a"})
             assert stage.audience.present == 3
+
+    async def test_who_only_asks_for_segments_is_a_viewer_too(self, tmp_path: Path) -> None:
+        async with passing_on(tmp_path, PAGES) as stage:
+            links = await stage.links()
+            await stage.get(links[2], headers={"User-Agent": "another"})
+            assert (stage.audience.present, stage.audience.total) == (2, 2)
 
     async def test_who_gets_nothing_is_no_viewer(self, tmp_path: Path) -> None:
         async with passing_on(tmp_path, {}) as stage:

@@ -346,6 +346,13 @@ async def test_a_playlist_that_cannot_be_loaded_any_more_ends_the_stream(origin:
     assert numbers(await play_until_stalled(origin)) == [0, 1, 2]
 
 
+async def test_a_playlist_that_hangs_is_not_waited_for_when_the_stream_is_lost_anyway(origin: HlsOrigin) -> None:
+    serve_segments(origin)
+    origin.serve(LIVE, live(0, target=1), *[500] * 8, gated(asyncio.Event(), 200))
+    async with asyncio.timeout(5):
+        assert numbers(await play_until_stalled(origin, timeout=30)) == [0, 1, 2]
+
+
 async def test_a_connection_dropped_in_place_of_a_playlist_is_tried_again_at_once(origin: HlsOrigin) -> None:
     serve_segments(origin)
     time = Jumps()
