@@ -41,6 +41,7 @@ async def test_viewers_notice_when_they_are_stalled_refused_or_cut_off() -> None
     assert account.stalls == 1
     assert (account.failures, account.failure) == (2, "answered with status 404")
     assert account.delivered == 7 * 188
+    assert account.gap_most is not None
     assert 1.0 < account.gap_most < 5
 
 

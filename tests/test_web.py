@@ -32,7 +32,7 @@ async def test_an_absolute_request_target_is_not_believed(tmp_path: Path) -> Non
 
 
 async def test_the_configured_address_wins_over_everything(tmp_path: Path) -> None:
-    server = {"public_url": "https://tv.example/x", "trusted_proxies": ["127.0.0.1"], "root_path": "/y"}
+    server: dict[str, Any] = {"public_url": "https://tv.example/x", "trusted_proxies": ["127.0.0.1"], "root_path": "/y"}
 
     assert await base(tmp_path, FORWARDED, **server) == "https://tv.example/x"
 

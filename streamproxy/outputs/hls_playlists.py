@@ -59,6 +59,8 @@ class SharedPlaylists:
     longer does, they begin again where the first one did.
 
     Attributes:
+        held: Bytes of memory taken by those that are remembered, more or less.
+        capacity: Bytes that this may be at most.
         stall_timeout: Seconds that a playlist may take from its headers to its end.
     """
 
@@ -76,17 +78,17 @@ class SharedPlaylists:
         Args:
             client: What to fetch with.
             sealer: Makes the links.
-            capacity: Bytes of playlists that are remembered, more or less.
+            capacity: See above.
             stall_timeout: See above.
             clock: Tells the time in seconds.
         """
+        self.held = 0
+        self.capacity = capacity
         self.stall_timeout = stall_timeout
         self._client = client
         self._sealer = sealer
-        self._capacity = capacity
         self._clock = clock
         self._known: OrderedDict[_Place, Playlist] = OrderedDict()
-        self._held = 0
         self._moved: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._warned: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._fetches: SingleFlight[_Place, Playlist] = SingleFlight()
@@ -179,17 +181,17 @@ class SharedPlaylists:
     def _remember(self, place: _Place, playlist: Playlist) -> None:
         self._forget(place)
         self._known[place] = playlist
-        self._held += playlist.weight
-        while self._held > self._capacity or self._is_forgotten(next(iter(self._known.values()))):
+        self.held += playlist.weight
+        while self._known and (self.held > self.capacity or self._is_old(next(iter(self._known.values())))):
             self._forget(next(iter(self._known)))
 
-    def _is_forgotten(self, playlist: Playlist) -> bool:
+    def _is_old(self, playlist: Playlist) -> bool:
         return self._clock() > playlist.arrived + playlist.lifetime + _REMEMBERED
 
     def _forget(self, place: _Place) -> None:
         playlist = self._known.pop(place, None)
         if playlist:
-            self._held -= playlist.weight
+            self.held -= playlist.weight
 
     def _warn(self, channel: Channel, link: Link, refused: int) -> None:
         """Log what was refused, when it is not what was refused the last time."""

@@ -188,7 +188,9 @@ def _link_key(config: Config) -> bytes:
 
 
 async def _set_up(app: web.Application) -> web.AppRunner:
-    logger = logging.getLogger("streamproxy.http")
+    # Its own, not the global one of this name: there may be another proxy in this process.
+    logger = logging.Logger("streamproxy.http")
+    logger.parent = logging.getLogger()
     # What is no HTTP at all is logged as debug by the library; it deserves its line too.
     logger.setLevel(logging.DEBUG)
     logger.addFilter(OneLine((HttpProcessingError,)))

@@ -49,7 +49,7 @@ class HttpSource:
                     with Chunker(sink, _socket(response), self._relay, deadline) as chunker:
                         # Without a length, a reset connection reads as a clean end too: on a live stream both are the
                         # same loss.
-                        while data := await response.content.readany():
+                        while data := await response.content.read(2 * self._relay.chunk_size):
                             chunker.add(packets.feed(data))
                             await sink.drain()
                             chunker.listen()

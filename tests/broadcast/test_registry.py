@@ -542,9 +542,9 @@ class _NoWaiting(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if timeout is None and not ready:
-            raise AssertionError("everything waits, for ever")
-        self._loop.now += timeout or 0
+        if not ready:
+            assert timeout is not None, "everything waits, for ever"
+            self._loop.now += timeout
         return ready
 
 

@@ -105,7 +105,8 @@ def test_quoted_null_is_text(read: Read) -> None:
         ("log_level: info", "1:1: log_level: unknown key, did you mean 'log.level'?"),
         (
             "qqq: 1",
-            "1:1: qqq: unknown key; here may stand server, playlists, streams, options, relay, hls, log, cache_dir, state_dir",
+            "1:1: qqq: unknown key; here may stand server, playlists, streams, options, relay, hls, log, cache_dir, "
+            "state_dir",
         ),
         ("server: text", "1:9: server: must be a mapping, not text"),
         ("server:\n- 1", "2:1: server: must be a mapping, not a list"),

@@ -61,12 +61,14 @@ async def test_viewers_of_an_hls_stream_share_its_segments(tmp_path: Path) -> No
 
 
 async def test_hls_is_listed_and_passed_on_with_every_address_replaced(tmp_path: Path) -> None:
-    async with origin(provider) as upstream:
-        async with running(config(tmp_path, streams={"tv": upstream.url("/tv.m3u8")})) as proxy:
-            listed = (await proxy.get("/playlist.m3u")).body.decode().splitlines()[2]
-            playlist = await proxy.get(listed.partition(str(proxy.port))[2])
-            links = [line for line in playlist.body.decode().splitlines() if line.startswith("/hls/tv/")]
-            segments = [await proxy.get(link) for link in links]
+    async with (
+        origin(provider) as upstream,
+        running(config(tmp_path, streams={"tv": upstream.url("/tv.m3u8")})) as proxy,
+    ):
+        listed = (await proxy.get("/playlist.m3u")).body.decode().splitlines()[2]
+        playlist = await proxy.get(listed.partition(str(proxy.port))[2])
+        links = [line for line in playlist.body.decode().splitlines() if line.startswith("/hls/tv/")]
+        segments = [await proxy.get(link) for link in links]
 
     assert playlist.headers["content-type"] == "application/vnd.apple.mpegurl"
     assert "hunter22" not in playlist.body.decode()
@@ -86,10 +88,12 @@ async def test_hls_can_be_listed_as_streams(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["film.mp4", "film"])
 async def test_a_file_is_served_as_one_whatever_its_address(tmp_path: Path, name: str) -> None:
-    async with origin(provider) as upstream:
-        async with running(config(tmp_path, streams={"film": upstream.url(f"/{name}")})) as proxy:
-            whole = await proxy.get("/stream/film")
-            part = await proxy.get("/stream/film.mp4", headers={"Range": "bytes=1000-1999"})
+    async with (
+        origin(provider) as upstream,
+        running(config(tmp_path, streams={"film": upstream.url(f"/{name}")})) as proxy,
+    ):
+        whole = await proxy.get("/stream/film")
+        part = await proxy.get("/stream/film.mp4", headers={"Range": "bytes=1000-1999"})
 
     assert (whole.status, whole.body) == (200, FILM)
     assert (part.status, part.body) == (206, FILM[1000:2000])

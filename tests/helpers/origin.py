@@ -88,10 +88,13 @@ class Origin:
             await self._count(path, 1)
             watch = asyncio.create_task(self._watch(exchange))
             script = asyncio.ensure_future(self.script(exchange))
-            await asyncio.wait((watch, script), return_when=asyncio.FIRST_COMPLETED)
-            for task in (watch, script):
-                task.cancel()
-            for result in await asyncio.gather(watch, script, return_exceptions=True):
+            try:
+                await asyncio.wait((watch, script), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                watch.cancel()
+                script.cancel()
+                results = await asyncio.gather(watch, script, return_exceptions=True)
+            for result in results:
                 if isinstance(result, Exception) and not isinstance(result, ConnectionError):
                     raise result
         except (ConnectionError, asyncio.IncompleteReadError):

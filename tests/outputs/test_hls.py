@@ -291,6 +291,18 @@ class TestSharing:
                 await stage.get()
                 assert len(stage.paths()) == requests
 
+    async def test_no_more_playlists_are_remembered_than_there_is_room_for(self, tmp_path: Path) -> None:
+        async with passing_on(tmp_path, {ENTRY: LOW_LATENCY}) as stage:
+            playlists = stage.relay.playlists
+            playlists.capacity = 10_000
+            for number in range(30):
+                assert (await stage.get(f"/hls/news/playlist.m3u8?_HLS_msn={number}")).status == 200
+                assert 0 < playlists.held <= 10_000
+            last = playlists.held
+            stage.clock.now += 1000
+            await stage.get()
+            assert 0 < playlists.held < last
+
     async def test_a_failure_is_not_remembered(self, tmp_path: Path) -> None:
         async with passing_on(tmp_path, {}) as stage:
             assert (await stage.get()).status == 404

@@ -33,9 +33,9 @@ async def test_a_viewer_stays_for_three_target_durations_after_their_last_reques
 async def test_each_request_lets_them_stay_longer() -> None:
     audience = Audience()
     viewers = HlsViewers(audience)
-    for _ in range(6):
+    for _ in range(8):
         with viewers.visit(WHO) as viewer:
-            viewer.watch(0.1)
+            viewer.watch(0.2)
         await asyncio.sleep(0.1)
         assert (audience.present, audience.total) == (1, 1)
 
