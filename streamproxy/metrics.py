@@ -1,8 +1,7 @@
 """Plain counters; what reads them gives them names and units."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Protocol
 
 
@@ -42,13 +41,34 @@ class Audience:
         """Seconds since the start."""
         return time.monotonic() - self._since
 
-    @contextmanager
-    def attend(self, viewer: Viewer) -> Iterator[None]:
+    def attend(self, viewer: Viewer) -> "Attendance":
         """Count a viewer for the length of a `with` block."""
+        return Attendance(self, viewer)
+
+    def enter(self, viewer: Viewer) -> None:
+        """Count a viewer in. Only attendances call this."""
         self.total += 1
         self._present.add(viewer)
-        try:
-            yield
-        finally:
-            self._present.discard(viewer)
-            self._sent_before += viewer.sent
+
+    def leave(self, viewer: Viewer) -> None:
+        """Count a viewer out. Only attendances call this."""
+        self._present.discard(viewer)
+        self._sent_before += viewer.sent
+
+
+class Attendance:
+    """One viewer's stay; written out, since there is one for each: a generator would take twice the memory."""
+
+    __slots__ = ("_audience", "_viewer")
+
+    def __init__(self, audience: Audience, viewer: Viewer) -> None:
+        self._audience = audience
+        self._viewer = viewer
+
+    def __enter__(self) -> None:
+        self._audience.enter(self._viewer)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._audience.leave(self._viewer)

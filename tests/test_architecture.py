@@ -82,6 +82,16 @@ def test_imports_lead_downwards(module: str) -> None:
     assert violations(module, modules()[module].read_text()) == []
 
 
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_nobody_waits_in_a_way_that_swallows_a_cancellation(module: str) -> None:
+    # asyncio.wait_for of Python 3.11 does, when the result comes at the same moment; asyncio.timeout does not.
+    names = {
+        node.attr for node in ast.walk(ast.parse(modules()[module].read_text())) if isinstance(node, ast.Attribute)
+    }
+
+    assert "wait_for" not in names
+
+
 @pytest.mark.parametrize(
     ("module", "line"),
     [

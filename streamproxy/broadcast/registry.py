@@ -1,8 +1,8 @@
 """Which channels are running: finds or starts the broadcast that a viewer joins, and stops it after the last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import NamedTuple
 
 from streamproxy.broadcast.broadcast import Broadcast
@@ -49,22 +49,22 @@ class BroadcastRegistry:
         """Use other settings for what starts from now on."""
         self._relay = relay
 
-    @asynccontextmanager
-    async def join(self, channel: Channel) -> AsyncIterator[Reader]:
+    def join(self, channel: Channel) -> "Seat":
         """Find or start a channel; attached for the length of the `with` block, which is entered with the first bytes.
 
-        Raises:
-            UpstreamError: The channel's source failed before it sent anything.
+        Entering it raises UpstreamError where the channel's source fails before it has sent anything.
         """
+        return Seat(self, channel)
+
+    def attach(self, channel: Channel) -> tuple[Broadcast, Reader]:
+        """Find or start a channel, and add a reader to it. Only seats call this."""
         broadcast = self._find_or_start(channel)
-        reader = broadcast.attach()
-        try:
-            await broadcast.started()
-            reader.format = broadcast.format
-            yield reader
-        finally:
-            broadcast.detach(reader)
-            self._stop_if_unwatched(broadcast)
+        return broadcast, broadcast.attach()
+
+    def detach(self, broadcast: Broadcast, reader: Reader) -> None:
+        """Remove a reader, and stop what nobody watches any more. Only seats call this."""
+        broadcast.detach(reader)
+        self._stop_if_unwatched(broadcast)
 
     async def close(self) -> None:
         """Stop every channel, and wait until its source is shut."""
@@ -118,3 +118,37 @@ class BroadcastRegistry:
         channel = entry.broadcast.channel
         entry.broadcast.close(UpstreamBroken(channel.upstreams[0].label, "the channel was stopped"))
         entry.task.cancel()
+
+
+class Seat:
+    """A viewer's place at a channel, for the length of an `async with` block.
+
+    Written out, since there is one for each viewer: a generator would take twice the memory.
+    """
+
+    __slots__ = ("_attached", "_channel", "_registry")
+
+    def __init__(self, registry: BroadcastRegistry, channel: Channel) -> None:
+        self._registry = registry
+        self._channel = channel
+        self._attached: tuple[Broadcast, Reader] | None = None
+
+    async def __aenter__(self) -> Reader:
+        broadcast, reader = self._attached = self._registry.attach(self._channel)
+        try:
+            await broadcast.started()
+        except BaseException:
+            self._leave()
+            raise
+        reader.format = broadcast.format
+        return reader
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._attached:
+            self._registry.detach(*self._attached)
+            self._attached = None

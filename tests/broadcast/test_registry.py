@@ -161,7 +161,7 @@ class Scene:
         await self.registry.close()
         assert self._running.total() == 0
         await one_turn()
-        assert (self.registry.running, self.registry._entries) == ([], {})
+        assert (self.registry.running, self.registry._entries, self.registry._alive) == ([], {}, set())
 
     def _open_source(self, channel: Channel) -> ScriptedSource:
         self.sources.append(ScriptedSource(self._running, channel, slow=self.slow))
@@ -823,4 +823,4 @@ async def _rage(storm: Storm, plans: list[Plan]) -> None:
                 visit.result()
         await asyncio.sleep(storm.linger + 3)
         assert +storm.open == Counter()
-        assert (registry.running, registry._entries, tasks._running) == ([], {}, set())
+        assert (registry.running, registry._entries, registry._alive, tasks._running) == ([], {}, set(), set())

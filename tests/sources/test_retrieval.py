@@ -230,11 +230,22 @@ async def test_a_trickle_is_not_waited_for_without_end(origin: HlsOrigin) -> Non
 
 
 async def test_time_in_which_nobody_takes_what_is_there_does_not_count(origin: HlsOrigin) -> None:
-    origin.serve("/x", BODY)
+    wanted = asyncio.Event()
+
+    async def in_two_halves(exchange: Exchange) -> None:
+        await send(exchange, BODY, upto=1000)
+        await wanted.wait()
+        await asyncio.sleep(0.05)
+        await exchange.send(BODY[1000:])
+
+    origin.serve("/x", in_two_halves)
     async with Client(OptionsConfig(timeout=2)) as client:
         retrieval = Retrieval(Upstream(origin.url("/x"), "tv"), client, Terms(silence=2, patience=0.2))
         data = b""
         async for piece in retrieval.pieces():
             data += piece
-            await asyncio.sleep(0.1)
+            if not wanted.is_set():
+                await asyncio.sleep(0.3)
+                wanted.set()
     assert data == BODY
+    assert len(origin.paths) == 1

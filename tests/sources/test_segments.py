@@ -245,12 +245,19 @@ async def test_a_failure_after_something_was_taken_is_a_failure() -> None:
 
 
 async def test_room_held_by_one_that_failed_is_free_again() -> None:
-    async with running(threads=2, limit=2_000) as (segments, fetching):
-        segments.add(segments_of(0, 1))
-        fetching.give(1, PIECE, PIECE, UpstreamBroken("tv", "cut"))
+    async with running(threads=3, limit=2_000) as (segments, fetching):
+        segments.add(segments_of(0, 1, 2))
+        fetching.give(1, PIECE, PIECE)
+        await fetching.until(taken={1: 2})
+        fetching.give(2, PIECE)
         await settle()
-        fetching.give(0, *[PIECE] * 30, None)
-        assert len(await rest(await anext(segments))) == 30 * len(PIECE)
+        assert fetching.taken == {1: 2}
+        await anext(segments)
+        fetching.give(0, PIECE, None)
+        await settle()
+        await anext(segments)
+        fetching.give(1, UpstreamBroken("tv", "cut"))
+        await fetching.until(taken={0: 1, 1: 2, 2: 1})
 
 
 async def test_one_that_is_not_taken_to_its_end_is_stopped_for_the_next() -> None:

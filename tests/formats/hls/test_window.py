@@ -177,6 +177,10 @@ def test_after_a_new_beginning_what_the_old_encoder_still_lists_is_not_played_ag
     assert names(window.advance(live(1, 6, prefix="n"))) == ["n6.ts"]
 
 
+def test_a_new_beginning_among_what_was_listed_before_is_played_without_that() -> None:
+    assert played(playlist(["a", "b", "c"], first=5000), playlist(["n0", "b", "n1"])) == [["a", "b", "c"], ["n0", "n1"]]
+
+
 @pytest.mark.parametrize("numbered", [True, False])
 @pytest.mark.parametrize("lag", [1, 2, 3])
 @pytest.mark.parametrize("count", [4, 6, 10])
@@ -222,6 +226,10 @@ def test_nodes_may_count_differently() -> None:
 def test_a_slate_that_is_listed_again_and_again_is_played_each_time() -> None:
     loads = [playlist(["slate"] * 3, first=first) for first in (0, 1, 1, 3)]
     assert played(*loads) == [["slate"] * 3, ["slate"], [], ["slate"] * 2]
+
+
+def test_a_slate_that_stays_is_not_played_again_where_there_are_no_numbers() -> None:
+    assert played(playlist(["slate"] * 3, first=None), playlist(["slate"] * 3, first=None)) == [["slate"] * 3, []]
 
 
 def test_a_loop_of_files_is_played_again_and_again() -> None:
