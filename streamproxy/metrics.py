@@ -18,10 +18,12 @@ class Audience:
 
     Attributes:
         total: Viewers ever.
+        segments: HLS segments sent, to all viewers.
     """
 
     def __init__(self) -> None:
         self.total = 0
+        self.segments = 0
         self._present: set[Viewer] = set()
         self._sent_before = 0
         self._since = time.monotonic()

@@ -53,6 +53,6 @@ def _statistics(request: web.Request) -> dict[str, Any]:
         "total_clients": audience.total,
         "active_clients": audience.present,
         "total_bytes_served": audience.sent,
-        "total_segments_served": 0,
+        "total_segments_served": audience.segments,
         "uptime_seconds": int(audience.uptime),
     }

@@ -221,6 +221,8 @@ async def _send_resource(request: web.Request, channel: Channel, link: Link, vie
         demand = replace(demand, timeout=hold_time(viewer.target_duration))
     async with request.app[HLS].responses.open(_key(channel, link), upstream, _wanted(request), demand) as reading:
         viewer.watch()
+        if link.kind is Kind.SEGMENT:
+            viewer.took_segment()
         response = web.StreamResponse(headers=_resource_headers(link, reading.facts, reading.age))
         response.content_length = reading.length
         if reading.span:

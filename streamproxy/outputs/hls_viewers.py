@@ -86,6 +86,10 @@ class HlsViewer:
         self._audience = audience
         self._stay = ExitStack()
 
+    def took_segment(self) -> None:
+        """Count a segment that is sent to them."""
+        self._audience.segments += 1
+
     def watch(self, target_duration: float | None = None) -> None:
         """Count them from now on: they get something.
 

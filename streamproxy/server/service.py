@@ -5,7 +5,8 @@ import contextlib
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -92,7 +93,8 @@ class Service:
             tasks = await stack.enter_async_context(Tasks())
             client = await stack.enter_async_context(Client(self.config.options))
             wiring = _Wiring(self, client, tasks)
-            await wiring.library.load(self.config)
+            if not await self._unless_stopped(wiring.library.load(self.config)):
+                return
             runner = await _set_up(wiring.app)
             limit = connection_limit(descriptors)
             servers = await _accept(runner, sockets, lambda: self.config.server.max_connections or limit)
@@ -107,6 +109,18 @@ class Service:
                 self._notifier.stopping()
                 _log.info("stopping", viewers=wiring.audience.present)
                 await _shut_down(servers, runner, wiring.broadcasts)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do something that may take long; tell whether it was done before `stop` was called."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return working.done() and working.result() is None
+        finally:
+            stopping.cancel()
+            working.cancel()
+            await asyncio.wait((working, stopping))
 
     async def _stay_alive(self, interval: float) -> None:
         while True:
@@ -131,10 +145,19 @@ class Service:
             self._notifier.ready(_status(wiring.library))
 
     def _warn_of_what_needs_a_restart(self, config: Config) -> None:
-        fixed = ("host", "port", "root_path")
-        changed = [key for key in fixed if getattr(config.server, key) != getattr(self.config.server, key)]
+        fixed = {
+            "server": ("host", "port", "root_path"),
+            "relay": ("send_buffer",),
+            "hls": ("link_key",),
+        }
+        changed = [
+            f"{section}.{key}"
+            for section, keys in fixed.items()
+            for key in keys
+            if getattr(getattr(config, section), key) != getattr(getattr(self.config, section), key)
+        ]
         if changed:
-            _log.warning("restart_needed", settings=[f"server.{key}" for key in changed])
+            _log.warning("restart_needed", settings=changed)
 
 
 class _Wiring:

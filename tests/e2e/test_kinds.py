@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,12 @@ async def test_hls_is_listed_and_passed_on_with_every_address_replaced(tmp_path:
         playlist = await proxy.get(listed.partition(str(proxy.port))[2])
         links = [line for line in playlist.body.decode().splitlines() if line.startswith("/hls/tv/")]
         segments = [await proxy.get(link) for link in links]
+        health = json.loads((await proxy.get("/health")).body)
 
     assert playlist.headers["content-type"] == "application/vnd.apple.mpegurl"
     assert "hunter22" not in playlist.body.decode()
     assert b"".join(segment.body for segment in segments) == packets(0, 5 * SEGMENT)
+    assert health["stats"]["total_segments_served"] == 5
 
 
 async def test_hls_can_be_listed_as_streams(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
 from streamproxy.server.service import Service
-from tests.helpers.origin import origin
+from tests.helpers.origin import Exchange, origin
 from tests.helpers.proxy import Proxy, config
 from tests.helpers.stream import runs
 
@@ -75,3 +75,19 @@ async def test_a_mistake_in_the_new_configuration_leaves_the_old_one_in_force(tm
 
     service.stop()
     await task
+
+
+async def test_it_can_be_stopped_while_a_provider_keeps_it_waiting(tmp_path: Path) -> None:
+    async def silent(exchange: Exchange) -> None:
+        await asyncio.Event().wait()
+
+    async with origin(silent) as upstream:
+        service = Service(Settings(config(tmp_path, playlists=[upstream.url("/list.m3u")])))
+        task = asyncio.create_task(service.run())
+        await upstream.until(lambda seen: seen.open["/list.m3u"] == 1)
+
+        service.stop()
+
+        async with asyncio.timeout(2):
+            await task
+        await upstream.until(lambda seen: not +seen.open, within=1)
