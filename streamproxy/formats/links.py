@@ -8,11 +8,13 @@ is the one whose coming was hinted at. All that a token gives away is its length
 
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -76,6 +78,7 @@ _LETTERS = {
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 
 _NAME = re.compile(r"([A-Za-z0-9_-]{24,})\.([a-z0-9]{1,8})")
+_FIT_FOR_URLS = bytes.maketrans(b"+/", b"-_")
 _MIN_PASSPHRASE = 32
 
 
@@ -87,8 +90,7 @@ class UrlTooLong(ValueError):
     """A URL that makes a link longer than a request can carry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """What a link leads to.
 
     Attributes:
@@ -98,8 +100,11 @@ class Link:
     """
 
     kind: Kind
-    url: str = field(repr=False)
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    url: str
+    variables: Mapping[str, str] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Link(kind={self.kind.value!r})"
 
 
 class LinkSealer:
@@ -211,12 +216,14 @@ def key_from(passphrase: str) -> bytes:
     return blake2b(passphrase.encode("utf-8", "surrogatepass"), digest_size=KEY_SIZE, person=b"hls link key").digest()
 
 
+@lru_cache(maxsize=256)
 def _bound_to(channel_id: str, kind: str) -> list[bytes]:
+    # Kept: a playlist has thousands of links, and all of them are bound to the same.
     return [channel_id.encode("utf-8", "surrogatepass"), kind.encode()]
 
 
 def _encode(sealed: bytes) -> str:
-    return urlsafe_b64encode(sealed).rstrip(b"=").decode()
+    return b2a_base64(sealed, newline=False).translate(_FIT_FOR_URLS).rstrip(b"=").decode()
 
 
 def _decode(token: str) -> bytes | None:

@@ -47,7 +47,6 @@ UNKNOWN = "application/octet-stream"
 _MEDIA = re.compile(
     r"(?:audio|video)/[a-z0-9][a-z0-9.+-]{0,60}|application/(?:mp4|ogg|x-matroska|vnd\.rn-realmedia(?:-vbr)?)"
 )
-_PATH = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?([^?#]*)")
 _PAGES = (b"<", b"{", b"#EXTM3U")
 
 
@@ -64,10 +63,11 @@ def media_type(said: str, url: str) -> str:
 
 def extension(url: str) -> str:
     """Return the extension of a URL's path in lower case, without its dot; empty where there is none."""
-    path = _PATH.match(url)
-    assert path is not None  # each part may be missing, so any text matches
-    name = path[1].rpartition("/")[2]
-    return name.rpartition(".")[2].lower() if "." in name else ""
+    path = url.partition("#")[0].partition("?")[0]
+    above, _, name = path.rpartition("/")
+    _, dot, ending = name.rpartition(".")
+    # Behind `://` alone stands a host.
+    return ending.lower() if dot and not above.endswith(":/") else ""
 
 
 def is_page(head: bytes) -> bool:

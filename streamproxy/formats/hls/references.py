@@ -6,8 +6,11 @@ from urllib.parse import quote
 from streamproxy.formats import urls
 from streamproxy.formats.hls.lines import BLANKS
 
-# A directory and the name of a file: no name that changes the directory, holds a scheme, or is a host behind `//`.
-_IN_A_DIRECTORY = re.compile(r"((?:[^?#]*[^?#/])?/|)([^/?#:.][^/?#:]*+(?:\?[^#]*+)?)")
+# The name of a file: none that changes the directory, or holds a scheme.
+_NAME = r"[^/?#:.][^/?#:]*+(?:\?[^#]*+)?"
+_FILE_NAME = re.compile(_NAME)
+# No directory that makes it a host behind `//`.
+_IN_A_DIRECTORY = re.compile(rf"((?:[^?#]*[^?#/])?/|)({_NAME})")
 _MOST_DIRECTORIES = 1000
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _NEVER_A_FILE_NAME = re.compile(
@@ -44,17 +47,21 @@ class References:
         if not reference.isascii():
             reference = _STRAY_BYTES.sub(lambda stray: quote(stray[0], errors="surrogateescape"), reference)
         # Nearly all segments lie in one directory; to join each of them anew would take most of the time.
-        place = _IN_A_DIRECTORY.fullmatch(reference)
-        if not place:
+        if _FILE_NAME.fullmatch(reference):
+            directory, name = "", reference
+        elif place := _IN_A_DIRECTORY.fullmatch(reference):
+            directory, name = place.groups()
+        else:
             return self._resolved(reference)
-        directory, name = place.groups()
-        if directory not in self._directories:
-            if len(self._directories) >= _MOST_DIRECTORIES:
-                self._directories.clear()
-            url = self._resolved(f"{directory}x")
-            self._directories[directory] = url and url[:-1]
-        known = self._directories[directory]
+        known = self._directories[directory] if directory in self._directories else self._learn(directory)
         return known and known + name
+
+    def _learn(self, directory: str) -> str | None:
+        if len(self._directories) >= _MOST_DIRECTORIES:
+            self._directories.clear()
+        url = self._resolved(f"{directory}x")
+        self._directories[directory] = known = url and url[:-1]
+        return known
 
     def _resolved(self, reference: str) -> str | None:
         scheme = _SCHEME.match(reference)

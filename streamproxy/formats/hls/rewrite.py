@@ -177,7 +177,7 @@ class Rewriter:
         kind = Kind.PLAYLIST if self._after_stream_inf else Kind.SEGMENT
         self._after_stream_inf = False
         before, _, after = line.partition(reference)
-        link = self._linked(kind, self._variables.expand(reference))
+        link = self._linked(kind, self._variables.expand(reference) if "{$" in reference else reference)
         if link is None:
             link = _REFUSED[kind]
             if kind is Kind.SEGMENT:
