@@ -1,0 +1,222 @@
+"""Where a viewer may start in a transport stream, and up to where it may be cut off (ISO/IEC 13818-1)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from streamproxy.formats.mpegts.entry import begins_picture
+from streamproxy.formats.mpegts.fields import Columns, unit_starts
+from streamproxy.formats.mpegts.packets import PACKET_SIZE
+from streamproxy.formats.mpegts.programs import ProgramFollower
+from streamproxy.formats.mpegts.psi import Codec, Program
+from streamproxy.formats.mpegts.timestamps import payload_position, pes_times
+from streamproxy.formats.mpegts.units import OpenUnits
+
+_MOST_PACKETS = 4
+"""Packets of a picture to look at: what tells whether one can begin with it stands in the first, or the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A place to start at.
+
+    Attributes:
+        position: Of its first packet: bytes since the beginning of all that was fed.
+        tables: The packets to send before it: the PAT and the PMT as they stood there.
+    """
+
+    position: int
+    tables: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What was found in a piece of the stream.
+
+    Attributes:
+        entries: Places to start at, ascending. One that could not be told before may stand before the piece.
+        complete: Position up to which every PES packet of video and audio is complete: the stream can be cut there
+            without a picture or sound being cut. Never goes back.
+        decode_time: The newest decoding time of the video, or of the first audio stream if there is no video, at
+            90 kHz; None if none begins in the piece.
+    """
+
+    entries: tuple[Entry, ...]
+    complete: int
+    decode_time: int | None
+
+
+class _Role(Enum):
+    """What the packets of a PID are looked at for."""
+
+    TABLE = auto()
+    VIDEO = auto()
+    LEAD_AUDIO = auto()
+    """The first audio stream where there is no video: one may start at any of its PES packets."""
+    AUDIO = auto()
+
+
+@dataclass(slots=True)
+class _Undecided:
+    """The beginning of a picture that is not long enough to tell whether one can start with it.
+
+    Attributes:
+        entry: The entry that it is if so.
+        pid: The PID its other packets come on.
+        codec: How it is coded.
+        data: Its PES packet so far.
+        packets: Packets it came in.
+    """
+
+    entry: Entry
+    pid: int
+    codec: Codec
+    data: bytes
+    packets: int = 1
+
+    def decide(self) -> bool | None:
+        """Return whether one can start with it; None if more of it must be known."""
+        if len(self.data) < 9:
+            return None if self.packets < _MOST_PACKETS else False
+        if not self.data.startswith(b"\0\0\1"):
+            return False
+        verdict = begins_picture(self.codec, self.data[9 + self.data[8] :])
+        return False if verdict is None and self.packets >= _MOST_PACKETS else verdict
+
+
+class Indexer:
+    """Find the entry points of a stream, at a cost that hardly depends on how many packets there are.
+
+    A decoder can start at PES packets of the video that are marked so (random_access_indicator) or whose pictures tell;
+    those that are scrambled tell nothing. How the stream is cut into pieces changes nothing but when an entry is found.
+
+    Attributes:
+        position: Bytes fed so far.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._programs = ProgramFollower()
+        self._roles = dict.fromkeys(self._programs.pids, _Role.TABLE)
+        self._codec = Codec.UNKNOWN
+        self._units = OpenUnits()
+        self._undecided: _Undecided | None = None
+
+    @property
+    def program(self) -> Program | None:
+        """The program that is followed; None as long as there is none."""
+        return self._programs.program
+
+    @property
+    def tables(self) -> bytes:
+        """The packets of the newest PAT and PMT; empty as long as there is no program."""
+        return self._programs.tables
+
+    def feed(self, packets: bytes) -> Indexed:
+        """Take the next piece of the stream: whole packets, 188 bytes each."""
+        entries = self._decide(packets, 0) if self._undecided else []
+        leading: list[int] = []
+        starts = self._with_pending(unit_starts(packets), packets, self._programs.pids)
+        number = starts.find(0xFF)
+        while number >= 0:
+            at = number * PACKET_SIZE
+            pid = (packets[at + 1] & 0x1F) << 8 | packets[at + 2]
+            role = self._roles.get(pid)
+            if role is _Role.TABLE:
+                starts = self._read_table(pid, packets, at, starts)
+            elif role is not None and packets[at + 1] & 0x40:
+                self._units.starts[pid] = self.position + at
+                if role is not _Role.AUDIO:
+                    leading.append(at)
+                    entries += self._entries_at(pid, packets, at)
+            number = starts.find(0xFF, number + 1)
+        complete = self._units.complete(packets, self.position)
+        self.position += len(packets)
+        return Indexed(tuple(entries), complete, _newest_time(packets, leading))
+
+    def _with_pending(self, starts: bytes, packets: bytes, pids: Iterable[int]) -> bytes:
+        """Add the packets of those PIDs on which a table has begun that is not complete."""
+        for pid in pids:
+            if self._programs.pids[pid].pending:
+                mask = int.from_bytes(starts, "little") | Columns(packets).of_pid(pid)
+                starts = mask.to_bytes(len(starts), "little")
+        return starts
+
+    def _read_table(self, pid: int, packets: bytes, at: int, starts: bytes) -> bytes:
+        was_pending = self._programs.pids[pid].pending
+        if not (packets[at + 1] & 0x40 or was_pending):
+            return starts
+        if self._programs.feed(pid, packets[at : at + PACKET_SIZE]):
+            self._assign_roles()
+        if was_pending or pid not in self._programs.pids:
+            return starts
+        return self._with_pending(starts, packets, (pid,))
+
+    def _assign_roles(self) -> None:
+        program = self._programs.program
+        video, audio = (program.video, program.audio) if program else (None, ())
+        self._roles = {stream.pid: _Role.AUDIO for stream in audio}
+        if video:
+            self._roles[video.pid] = _Role.VIDEO
+            self._codec = video.codec
+        elif audio:
+            self._roles[audio[0].pid] = _Role.LEAD_AUDIO
+        self._roles |= dict.fromkeys(self._programs.pids, _Role.TABLE)
+        self._units.follow({video.pid} if video else set(), {stream.pid for stream in audio})
+
+    def _entries_at(self, pid: int, packets: bytes, at: int) -> list[Entry]:
+        """Return the entry at which a PES packet starts, if it is one and that can be told."""
+        self._undecided = None
+        control = packets[at + 3]
+        marked = control & 0x20 and packets[at + 4] and packets[at + 5] & 0x40
+        if marked or self._roles[pid] is _Role.LEAD_AUDIO:
+            return [Entry(self.position + at, self.tables)]
+        payload = payload_position(packets, at)
+        if control & 0xC0 or payload is None or self._codec is Codec.UNKNOWN:
+            return []
+        end = at + PACKET_SIZE
+        # Most pictures tell with their first packet that one cannot start with them, so they are no objects yet.
+        if packets[payload : payload + 3] == b"\0\0\1" and payload + 9 < end:
+            verdict = begins_picture(self._codec, packets[payload + 9 + packets[payload + 8] : end])
+            if verdict is not None:
+                return [Entry(self.position + at, self.tables)] if verdict else []
+        entry = Entry(self.position + at, self.tables)
+        self._undecided = _Undecided(entry, pid, self._codec, packets[payload:end])
+        return self._decide(packets, end)
+
+    def _decide(self, packets: bytes, start: int) -> list[Entry]:
+        """Read on in a picture until it tells, or the next begins."""
+        undecided = self._undecided
+        verdict = undecided.decide() if undecided else False
+        for at in range(start, len(packets), PACKET_SIZE):
+            if undecided is None or verdict is not None:
+                break
+            if (packets[at + 1] & 0x1F) << 8 | packets[at + 2] != undecided.pid:
+                continue
+            payload = payload_position(packets, at)
+            if packets[at + 1] & 0x40 or packets[at + 3] & 0xC0:
+                verdict = False
+            elif payload is not None:
+                undecided.data += packets[payload : at + PACKET_SIZE]
+                undecided.packets += 1
+                verdict = undecided.decide()
+        if undecided is None or verdict is None:
+            return []
+        self._undecided = None
+        return [undecided.entry] if verdict else []
+
+
+def _newest_time(packets: bytes, starts: list[int]) -> int | None:
+    """Return the decoding time of the last PES packet that has one.
+
+    Args:
+        packets: The packets.
+        starts: Positions of those in which PES packets start.
+    """
+    for at in reversed(starts):
+        payload = payload_position(packets, at)
+        if payload is not None and not packets[at + 3] & 0xC0:
+            _, decode_time = pes_times(packets, payload)
+            if decode_time is not None:
+                return decode_time
+    return None
