@@ -8,6 +8,7 @@ StreamproxyError
     ├── UpstreamUnreachable    no connection: name, route, refusal, TLS
     ├── UpstreamStalled        silent for longer than it may be
     ├── UpstreamRefused        answered with another status than 200
+    ├── UpstreamBusy           not asked: all connections of its provider are in use
     ├── UpstreamBroken         broke the protocol, or its connection broke
     └── UpstreamNotMedia       answered 200 with something that is not what it was taken for
 ```
@@ -66,6 +67,13 @@ class UpstreamRefused(UpstreamError):
     def __init__(self, label: str, status: int) -> None:
         super().__init__(label, f"the upstream answered with status {status}")
         self.status = status
+
+
+class UpstreamBusy(UpstreamError):
+    """The upstream was not asked: all connections that its provider allows are in use. Viewers get 503."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label, "all connections of the provider are in use")
 
 
 class UpstreamBroken(UpstreamError):

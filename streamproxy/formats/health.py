@@ -1,0 +1,393 @@
+"""What is wrong with a live stream although bytes come: too few of them, or no picture, or always the same one."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import Protocol
+
+from streamproxy.formats.mpegts import PACKET_SIZE, Entry, Indexed
+from streamproxy.formats.mpegts.fields import Columns
+from streamproxy.formats.mpegts.psi import Program
+from streamproxy.formats.mpegts.timestamps import TICKS_PER_SECOND, difference, payload_position
+
+_GRACE = 10.0
+"""Seconds after the first bytes in which their rate is not judged."""
+_WINDOW = 5.0
+"""Seconds over which a rate is a mean."""
+_LOW_WINDOWS = 3
+"""Windows in a row that make a rate too low."""
+
+_LONGEST_ROUND = 60.0
+"""Seconds after which a repetition is no loop any more."""
+_ROUNDS = 3
+_FEWEST_DIFFERENT = 3
+"""Different entries that a clip has. A channel with a still picture has one that repeats for ever, or two: consecutive
+IDR pictures of H.264 must differ in their idr_pic_id (ITU-T H.264, 7.4.3)."""
+_MOST_ENTRIES = 512
+"""Entries that are remembered, at most."""
+
+_PICTURE_PACKETS = 4
+"""Packets of a picture that tell it from others."""
+_MOST_PACKETS = 256
+"""Packets among which these are looked for."""
+
+
+class Ailment(StrEnum):
+    """Why a stream is no good."""
+
+    NO_MEDIA = "no_media"
+    """There is no program in it."""
+    NO_VIDEO = "no_video"
+    """The video of its program is missing, while other packets come."""
+    FROZEN = "frozen"
+    """Its decoding times stand still, while bytes come."""
+    LOOP = "loop"
+    """It is a short clip, over and over."""
+    LOW_BITRATE = "low_bitrate"
+    """Fewer bytes come than it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class VitalTerms:
+    """What counts as an ailment. Nothing does, unless it is set.
+
+    Attributes:
+        min_bitrate: Bytes per second that must come; means over 5 seconds are judged, after the first 10 seconds, and
+            three in a row that are lower make an ailment. A playlist's segments come in bursts: where they last longer
+            than 10 seconds this is to stay off. 0 for off.
+        media_within: Seconds within which a program must be found; 0 for off.
+        media_within_bytes: Bytes within which a program must be found; 0 for off.
+        video_within: Seconds that the program's video may be missing; longer than the longest pause between the
+            pictures of a slide show. 0 for off.
+        frozen_after: Seconds that decoding times may stand still; 0 for off.
+        loops: Whether a clip that loops is an ailment: the same pictures, for three rounds of at most 60 seconds. A
+            clip with fewer than three different pictures to start at is not told from a still picture, which is none.
+    """
+
+    min_bitrate: int = 0
+    media_within: float = 0.0
+    media_within_bytes: int = 0
+    video_within: float = 0.0
+    frozen_after: float = 0.0
+    loops: bool = False
+
+
+class Index(Protocol):
+    """What is known of a stream, as an `Indexer` tells it."""
+
+    @property
+    def position(self) -> int:
+        """Bytes fed so far."""
+
+    @property
+    def program(self) -> Program | None:
+        """The program that is followed; None as long as there is none."""
+
+
+class Vitals:
+    """Watches what one connection delivers; made anew for the next, so that no stream pays for another's past.
+
+    A piece of 64 KiB costs some microseconds: nothing is done per packet, save for a few at each entry point.
+    """
+
+    def __init__(self, terms: VitalTerms, index: Index) -> None:
+        """Start with a connection.
+
+        Args:
+            terms: What counts as an ailment.
+            index: That of this connection, made for it.
+        """
+        self._index = index
+        self._rate = _Rate(terms.min_bitrate)
+        self._search = _Search(terms.media_within, terms.media_within_bytes)
+        self._video = _Video(terms.video_within)
+        self._motion = _Motion(terms.frozen_after)
+        self._loop = _Loop(on=terms.loops)
+
+    def feed(self, now: float, packets: bytes, indexed: Indexed) -> Ailment | None:
+        """Take the next piece of the stream, which the index has been fed already.
+
+        Args:
+            now: The time in seconds; never goes backwards.
+            packets: The piece: whole packets, 188 bytes each.
+            indexed: What the index found in it.
+
+        Returns:
+            What is wrong, for as long as it is.
+        """
+        program = self._index.program
+        video = program.video if program else None
+        pid = video.pid if video else None
+        no_media = self._search.is_vain(now, len(packets), found=program is not None)
+        no_video = self._video.is_gone(now, packets, pid)
+        frozen = self._motion.is_frozen(now, indexed.decode_time)
+        loops = self._loop.is_closed(now, packets, self._index.position - len(packets), indexed.entries, pid)
+        low = self._rate.is_low(now, len(packets))
+        return _first(no_media=no_media, no_video=no_video, frozen=frozen, loops=loops, low=low)
+
+    def elapse(self, now: float) -> Ailment | None:
+        """Let time pass in which nothing came; to be called every few seconds, for streams that come in drips.
+
+        Args:
+            now: The time in seconds; never goes backwards.
+
+        Returns:
+            What is wrong, for as long as it is.
+        """
+        no_media = self._search.is_vain(now, 0, found=self._index.program is not None)
+        return _first(no_media=no_media, low=self._rate.is_low(now, 0))
+
+
+def _first(
+    *, no_media: bool, low: bool, no_video: bool = False, frozen: bool = False, loops: bool = False
+) -> Ailment | None:
+    """Name the worst."""
+    if no_media:
+        return Ailment.NO_MEDIA
+    if no_video:
+        return Ailment.NO_VIDEO
+    if frozen:
+        return Ailment.FROZEN
+    if loops:
+        return Ailment.LOOP
+    return Ailment.LOW_BITRATE if low else None
+
+
+class _Rate:
+    """Judges how many bytes come, window by window."""
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+        self._ends: float | None = None
+        self._bytes = 0
+        self._low = 0
+
+    def is_low(self, now: float, size: int) -> bool:
+        if not self._least:
+            return False
+        if self._ends is None:
+            self._ends = now + _GRACE + _WINDOW
+        if now >= self._ends:
+            self._low = self._low + 1 if self._bytes < self._least * _WINDOW else 0
+            # The windows that have passed since were empty.
+            passed = int((now - self._ends) // _WINDOW)
+            self._low += passed
+            self._ends += (passed + 1) * _WINDOW
+            self._bytes = 0
+        if now >= self._ends - _WINDOW:
+            self._bytes += size
+        return self._low >= _LOW_WINDOWS
+
+
+class _Search:
+    """Waits for a program to be found."""
+
+    def __init__(self, seconds: float, size: int) -> None:
+        self._seconds = seconds
+        self._size = size
+        self._began: float | None = None
+        self._bytes = 0
+
+    def is_vain(self, now: float, size: int, *, found: bool) -> bool:
+        if found:
+            return False
+        if self._began is None:
+            self._began = now
+        self._bytes += size
+        too_long = self._seconds > 0 and now - self._began >= self._seconds
+        return too_long or 0 < self._size <= self._bytes
+
+
+class _Patience:
+    """Counts the time in which something is missing although other things come.
+
+    Time in which nothing came at all is somebody else's concern, so a step counts as a quarter of the whole at most.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._longest_step = seconds / 4
+        self._seconds = seconds
+        self._then: float | None = None
+        self._missed = 0.0
+
+    @property
+    def over(self) -> bool:
+        return self._missed >= self._seconds
+
+    def step(self, now: float, *, missing: bool) -> None:
+        then = now if self._then is None else self._then
+        self._then = now
+        self._missed = self._missed + min(now - then, self._longest_step) if missing else 0.0
+
+
+class _Video:
+    """Looks for packets of the video: at every piece while they are missing, and else only now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._on = seconds > 0
+        self._interval = seconds / 8
+        self._patience = _Patience(seconds)
+        self._missing = False
+        self._look_at = -math.inf
+
+    def is_gone(self, now: float, packets: bytes, pid: int | None) -> bool:
+        if not self._on:
+            return False
+        if pid is None:
+            self._missing = False
+        elif packets and (self._missing or now >= self._look_at):
+            self._look_at = now + self._interval
+            self._missing = Columns(packets).first(pid) is None
+        if packets:
+            self._patience.step(now, missing=self._missing)
+        return self._patience.over
+
+
+class _Motion:
+    """Follows the decoding times.
+
+    A piece without any tells nothing: the pictures of a slide show are far apart, and video that is missing altogether
+    is another ailment. A large step back begins a new timeline; after a small one it must get ahead of itself again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._on = seconds > 0
+        self._restart = seconds / 2 * TICKS_PER_SECOND
+        self._patience = _Patience(seconds)
+        self._furthest: int | None = None
+
+    def is_frozen(self, now: float, decode_time: int | None) -> bool:
+        if not self._on:
+            return False
+        if decode_time is not None:
+            ahead = 1 if self._furthest is None else difference(decode_time, self._furthest)
+            moved = ahead > 0 or -ahead > self._restart
+            if moved:
+                self._furthest = decode_time
+            self._patience.step(now, missing=not moved)
+        return self._patience.over
+
+
+class _Loop:
+    """Notices that the pictures one can start at come again and again, in the same order."""
+
+    def __init__(self, *, on: bool) -> None:
+        self._on = on
+        self._rounds = _Rounds()
+        self._opening: _Opening | None = None
+        self._last_piece = b""
+        self._read_until = 0
+
+    def is_closed(self, now: float, packets: bytes, start: int, entries: tuple[Entry, ...], pid: int | None) -> bool:
+        """Read the pictures of a piece.
+
+        Args:
+            now: The time.
+            packets: The piece.
+            start: Its position.
+            entries: The places in or shortly before it at which pictures begin.
+            pid: That of the video; None for none, and then nothing is a loop.
+        """
+        if not self._on or pid is None:
+            return False
+        if self._opening:
+            self._read(now, packets, 0, start)
+        for entry in entries:
+            self._begin(now, entry.position - start, packets, start, pid)
+        self._last_piece = packets
+        return self._rounds.closed
+
+    def _begin(self, now: float, at: int, packets: bytes, start: int, pid: int) -> None:
+        """Read a picture, unless that before it reaches into it; one that began two pieces ago is gone."""
+        if self._opening or start + at < self._read_until or at < -len(self._last_piece):
+            return
+        self._opening = _Opening(pid)
+        if at < 0:
+            before = self._last_piece
+            self._read(now, before, len(before) + at, start - len(before))
+            at = 0
+        self._read(now, packets, at, start)
+
+    def _read(self, now: float, packets: bytes, at: int, start: int) -> None:
+        if self._opening is None:
+            return
+        end = self._opening.read(packets, at)
+        if end is not None:
+            self._read_until = start + end
+            self._rounds.add(self._opening.digest, now)
+            self._opening = None
+
+
+class _Opening:
+    """The first packets of a picture, without what differs when the same is sent again: counters, clocks and times."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._content = b""
+        self._taken = 0
+        self._seen = 0
+
+    @property
+    def digest(self) -> int:
+        return hash(self._content)
+
+    def read(self, packets: bytes, start: int) -> int | None:
+        """Take the packets from `start` on; return where those end that are needed, if they do."""
+        for at in range(start, len(packets), PACKET_SIZE):
+            self._seen += 1
+            if (packets[at + 1] & 0x1F) << 8 | packets[at + 2] == self._pid:
+                self._take(packets[at : at + PACKET_SIZE])
+            if self._taken == _PICTURE_PACKETS or self._seen == _MOST_PACKETS:
+                return at + PACKET_SIZE
+        return None
+
+    def _take(self, packet: bytes) -> None:
+        begin = payload_position(packet, 0)
+        if begin is None:
+            return
+        payload = packet[begin:]
+        if packet[1] & 0x40 and payload.startswith(b"\0\0\1"):
+            payload = payload[9 + payload[8] :] if len(payload) > 8 else b""
+        self._content += payload
+        self._taken += 1
+
+
+class _Rounds:
+    """Finds the period of a sequence.
+
+    Attributes:
+        closed: Whether the last three rounds are the same, each with enough different members.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._past: deque[tuple[int, float]] = deque()
+        self._number = 0
+        self._newest: dict[int, int] = {}
+        self._period = 0
+        self._run = 0
+
+    def add(self, digest: int, now: float) -> None:
+        """Take the next member, and the time at which it came."""
+        while self._past and (now - self._past[0][1] > _LONGEST_ROUND or len(self._past) == _MOST_ENTRIES):
+            self._forget()
+        if 0 < self._period <= len(self._past) and self._past[-self._period][0] == digest:
+            self._run += 1
+        else:
+            self._period = self._number - self._newest.get(digest, self._number)
+            self._run = 1 if self._period else 0
+        self._past.append((digest, now))
+        self._newest[digest] = self._number
+        self._number += 1
+        self.closed = self._run >= (_ROUNDS - 1) * self._period > 0 and self._is_clip()
+
+    def _forget(self) -> None:
+        digest, _ = self._past.popleft()
+        if self._newest[digest] == self._number - len(self._past) - 1:
+            del self._newest[digest]
+
+    def _is_clip(self) -> bool:
+        last_round = islice(reversed(self._past), self._period)
+        return len({digest for digest, _ in last_round}) >= _FEWEST_DIFFERENT
