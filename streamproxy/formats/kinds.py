@@ -8,6 +8,11 @@ from streamproxy.model import StreamKind
 _PLAYLISTS = frozenset({"m3u8", "m3u"})
 _LIVE = frozenset({"ts", "m2ts", "mts"})
 _ON_DEMAND = re.compile(r"/(?:movie|movies|series|timeshift|vod)/", re.IGNORECASE)
+_PAGE = re.compile(
+    rb"<!--|(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body|title|meta|link|base|style|script)(?:[\s/>]|\Z)",
+    re.IGNORECASE,
+)
+"""What HTML begins with (WHATWG MIME Sniffing, 7.1), unlike other XML, such as a DASH manifest."""
 
 
 def kind_of_url(url: str) -> StreamKind | None:
@@ -28,6 +33,8 @@ def kind_of_bytes(head: bytes) -> StreamKind | None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"#EXTM3U"):
         return StreamKind.HLS
+    if _PAGE.match(text):
+        return StreamKind.PAGE
     if head[4:8] == b"ftyp" or head.startswith((b"\x1aE\xdf\xa3", b"FLV", b"ID3", b"RIFF", b"OggS", b"fLaC")):
         return StreamKind.FILE
     return None

@@ -6,7 +6,7 @@ from streamproxy.formats.kinds import kind_of_bytes, kind_of_url
 from streamproxy.model import StreamKind
 from tests.helpers.stream import packets
 
-LIVE, HLS, FILE = StreamKind
+LIVE, HLS, FILE, PAGE = StreamKind
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,18 @@ def test_an_address_tells_the_kind_where_it_shows(url: str, kind: StreamKind | N
         (b"\xef\xbb\xbf#EXTM3U\n", HLS),
         (b"\0\0\0\x20ftypisom", FILE),
         (b"\x1aE\xdf\xa3", FILE),
-        (b"<html>", None),
+        (b"<html>", PAGE),
+        (b"\r\n <!DOCTYPE html>\n<html lang=en>", PAGE),
+        (b"\xef\xbb\xbf<!doctype HTML PUBLIC", PAGE),
+        (b"<?xml version='1.0' encoding='UTF-8'?>\n<!DOCTYPE html PUBLIC '-", PAGE),
+        (b"<!-- account expired --><b>", PAGE),
+        (b"<HEAD\n", PAGE),
+        (b"<body", PAGE),
+        (b"<header>", None),
+        (b"<MPD xmlns='urn:mpeg:dash:schema:mpd:2011'>", None),
+        (b"<?xml version='1.0'?><!-- by a packager --><MPD>", None),
+        (b"<?xml version='1.0'?><error/>", None),
+        (b"an <html>", None),
         (b"{}", None),
         (packets(0, 1), None),
         (b"", None),
