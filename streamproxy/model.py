@@ -33,6 +33,8 @@ class StreamKind(StrEnum):
     """A playlist of segments."""
     FILE = "file"
     """A file, in which one can seek."""
+    PAGE = "page"
+    """A web page with a stream in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,17 @@ class Upstream:
 
     Attributes:
         url: The address, byte for byte as the provider gave it.
-        label: The name under which logs show it.
+        label: The name under which logs show it; the upstreams of one channel have different ones.
         headers: Request headers beyond the program's own, User-Agent included where the channel has its own.
+        kind: What is there; None where only the first answer will tell.
+        account: The name of the provider's account, of which it takes a connection; empty for none that counts.
     """
 
     url: str = field(repr=False)
     label: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    kind: StreamKind | None = None
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,11 @@ class Channel:
         name: The title shown to people.
         upstreams: Where it comes from, preferred first; never empty.
         group: The group it is listed under; empty for none.
-        kind: What it is made of; None where only its first answer will tell.
         quality: Which variant of HLS to take when it is sent as one stream.
         mode: How its viewers share the upstream.
+        strict: Whether viewers get a head start of it and its upstream is given up at a short silence. Files are not.
+        sticky: Whether a playlist that redirected is asked for again where it led to.
+        resolver_url: Who is asked for another address when an upstream is lost, a secret; None for nobody.
         metadata: What the configuration says of it, for the API.
     """
 
@@ -85,14 +93,25 @@ class Channel:
     name: str
     upstreams: tuple[Upstream, ...]
     group: str = ""
-    kind: StreamKind | None = None
     quality: str = "best"
     mode: RelayMode = RelayMode.SHARED
+    strict: bool = False
+    sticky: bool = False
+    resolver_url: str | None = field(default=None, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> StreamKind | None:
+        """What the preferred upstream is; None where only its first answer will tell. A backup may be another kind."""
+        return self.upstreams[0].kind
 
 
 class Sink(Protocol):
-    """What takes a stream: the ring of a broadcast, or one viewer's connection. `asyncio.StreamWriter` is one."""
+    """What takes a stream: the ring of a broadcast, or one viewer's connection."""
+
+    @property
+    def full(self) -> bool:
+        """Whether `drain` would wait."""
 
     def write(self, data: bytes, /) -> None:
         """Take a piece of the stream, without waiting."""

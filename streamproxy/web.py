@@ -8,12 +8,14 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
+from streamproxy.broadcast.broadcast import Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
-from streamproxy.errors import UpstreamError, UpstreamStalled
+from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamStalled
 from streamproxy.metrics import Audience
-from streamproxy.model import Channel, Source
+from streamproxy.model import Channel
 from streamproxy.playlist.library import Library
+from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.client import Client
 
 _log = structlog.stdlib.get_logger("streamproxy")
@@ -34,7 +36,10 @@ LIBRARY = web.AppKey("library", Library)
 BROADCASTS = web.AppKey("broadcasts", BroadcastRegistry)
 AUDIENCE = web.AppKey("audience", Audience)
 CLIENT = web.AppKey("client", Client)
-OPEN_SOURCE: web.AppKey[Callable[[Channel], Source]] = web.AppKey("open_source")
+ACCOUNTS = web.AppKey("accounts", Accounts)
+OPEN_FEED: web.AppKey[Callable[[Channel], Feed]] = web.AppKey("open_feed")
+
+_STATUSES = ((UpstreamStalled, 504), (UpstreamBusy, 503))
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
@@ -119,7 +124,7 @@ async def answer_errors(request: web.Request, handler: Responder) -> web.StreamR
         detail = error.text if error.text and not error.text.startswith(f"{error.status}:") else error.reason
         return web.json_response({"detail": detail}, status=error.status, headers=headers)
     except UpstreamError as error:
-        status = 504 if isinstance(error, UpstreamStalled) else 502
+        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 502)
         headers = {"X-Streamproxy-Error": error.reason, "Cache-Control": "no-store"}
         return web.json_response({"detail": error.reason}, status=status, headers=headers)
 

@@ -1,43 +1,76 @@
-"""A running channel: one source, one ring, its readers."""
+"""A running channel: one feed, one ring, its readers."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 
 from streamproxy.broadcast.reader import Reader
 from streamproxy.broadcast.ring import Ring
 from streamproxy.errors import UpstreamBroken, UpstreamError
-from streamproxy.model import Channel, Source, StreamFormat
+from streamproxy.formats.mpegts import Entry
+from streamproxy.model import Channel, StreamFormat
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
 
+class Taker(Protocol):
+    """What takes a stream and is told where decoders can start in it; where a `Sink` will do, this does."""
+
+    @property
+    def full(self) -> bool:
+        """Whether `drain` would wait."""
+
+    def write(self, data: bytes, entries: Sequence[Entry] = (), /) -> None:
+        """Take a piece of the stream, without waiting.
+
+        Args:
+            data: The piece.
+            entries: Entry points found with it, by their positions in all that was written; they may lie before it.
+        """
+
+    async def drain(self) -> None:
+        """Wait until more may be written."""
+
+
+class Feed(Protocol):
+    """What feeds a channel. A `Source` is one: it says nothing of entry points."""
+
+    @property
+    def format(self) -> StreamFormat:
+        """How the stream is packed; known with its first write."""
+
+    async def run(self, sink: Taker) -> None:
+        """Feed for as long as this runs; see `Source.run`."""
+
+
 class Broadcast:
-    """Runs a source into a ring. It is the sink of its source, and never makes the source wait.
+    """Runs a feed into a ring. It is the taker of its feed, and never makes it wait.
 
     Attributes:
         channel: What is running.
         closed: Whether it will take no more readers. Set before anything is torn down, so nobody joins what is ending.
         visits: Readers it has ever had.
-        received: Bytes that came from the source, whole packets only.
+        received: Bytes that came from the feed, whole packets only.
     """
 
-    def __init__(self, channel: Channel, source: Source, *, history: int, queue: int, turn: asyncio.Lock) -> None:
+    def __init__(self, channel: Channel, feed: Feed, *, history: int, queue: int, turn: asyncio.Lock) -> None:
         """Prepare, without opening anything.
 
         Args:
             channel: What to run.
-            source: Where it comes from.
-            history: Bytes of the past that a reader starts with.
+            feed: Where it comes from.
+            history: Bytes of the past that are kept for readers to start with.
             queue: Chunks a reader may lag behind.
-            turn: Held while the source is open, so that a channel's next broadcast opens only when this one is shut.
+            turn: Held while the feed is open, so that a channel's next broadcast opens only when this one is shut.
         """
         self.channel = channel
         self.closed = False
         self.visits = 0
         self.received = 0
         self.turn = turn
-        self._source = source
+        self._feed = feed
         self._queue = queue
         self._ring = Ring(history)
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -51,10 +84,10 @@ class Broadcast:
     @property
     def format(self) -> StreamFormat:
         """How its stream is packed; known once it has started."""
-        return self._source.format
+        return self._feed.format
 
     def attach(self) -> Reader:
-        """Add a reader; it begins with the recent past."""
+        """Add a reader; it begins where a decoder can, or with the recent past."""
         self.visits += 1
         return self._ring.join(self._queue)
 
@@ -66,27 +99,32 @@ class Broadcast:
         """Wait for the first bytes.
 
         Raises:
-            UpstreamError: The source failed or ended without any.
+            UpstreamError: The feed failed or ended without any.
         """
         await asyncio.shield(self._started)
 
-    def write(self, data: bytes, /) -> None:
-        """Take a chunk from the source."""
+    def write(self, data: bytes, entries: Sequence[Entry] = (), /) -> None:
+        """Take a chunk from the feed."""
         self.received += len(data)
-        self._ring.append(data)
+        self._ring.append(data, entries)
         if not self._started.done():
             self._started.set_result(None)
             self._log.info("channel_started", upstream=self.channel.upstreams[0].label)
 
+    @property
+    def full(self) -> bool:
+        """Never: the feed does not wait for readers."""
+        return False
+
     async def drain(self) -> None:
-        """Return at once: the source never waits for readers."""
+        """Return at once."""
 
     async def run(self) -> None:
-        """Run the source until it ends, fails or this is cancelled; then end the readers."""
+        """Run the feed until it ends, fails or this is cancelled; then end the readers."""
         failure: UpstreamError = UpstreamBroken(self.channel.upstreams[0].label, "the upstream sent nothing")
         try:
             async with self.turn:
-                await self._source.run(self)
+                await self._feed.run(self)
             self._log.info("channel_ended")
         except UpstreamError as error:
             failure = error

@@ -10,7 +10,8 @@ class RetryTerms:
     """How one upstream is tried again.
 
     Attributes:
-        attempts: Tries of an upstream that was lost, before the next one; 0 for straight to the next.
+        attempts: Tries of an upstream that was lost, before the next one; 0 for straight to the next, so that a channel
+            with one upstream ends with it.
         delay: Seconds from one try of an upstream to its next, at least; more than 0. The first try after a loss is
             not delayed beyond that: what has played for a while is opened again at once.
         backoff: What the delay is multiplied by after each further failure; 1 or more.
@@ -143,7 +144,7 @@ class Failover:
             index: int | None = self.current
         else:
             self._leave(record, now, cooldown=0 if busy else self._failover.cooldown, fatal=fatal and not busy)
-            index = self._next(now) if back_to is None else back_to
+            index = self._next(now, busy=busy) if back_to is None else back_to
         return None if index is None else self._attempt_in_time(index, now)
 
     def switch(self, now: float, index: int | None = None) -> Attempt:
@@ -224,12 +225,14 @@ class Failover:
         if fatal:
             record.ready_at = max(record.ready_at, record.cool_at)
 
-    def _next(self, now: float) -> int | None:
+    def _next(self, now: float, *, busy: bool) -> int | None:
         """Choose another upstream than the one in force, if there is another; None if each has had its chance."""
         candidates: Collection[int] = range(len(self._records))
         if self._untried is not None:
             self._untried.discard(self.current)
             candidates = self._untried
+        elif not (self._retry.attempts or busy):
+            candidates = [index for index in candidates if index != self.current]
         return min(candidates, key=lambda index: self._rank(index, now), default=None)
 
     def _rank(self, index: int, now: float) -> tuple[bool, bool, float, int]:

@@ -1,7 +1,7 @@
 """One viewer's place in a ring: a bounded queue of references to the chunks it has yet to take."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from streamproxy.model import TRANSPORT_STREAM
@@ -28,7 +28,7 @@ class Reader:
     """Takes chunks from a ring, at its own pace.
 
     The ring never waits. A reader whose queue is full has been lapped: what it had not taken is dropped, it continues
-    with the newest chunk, and that is counted.
+    where the ring says, and that is counted.
 
     Attributes:
         format: How what it takes is packed.
@@ -36,25 +36,25 @@ class Reader:
         skipped: Bytes it lost that way.
     """
 
-    __slots__ = ("_behind", "_ended", "_kept", "_outlet", "_queue_size", "format", "overruns", "skipped")
+    __slots__ = ("_behind", "_capacity", "_ended", "_kept", "_outlet", "_queue_size", "format", "overruns", "skipped")
 
-    def __init__(self, queue_size: int, backlog: Iterable[bytes] = ()) -> None:
+    def __init__(self, queue_size: int, backlog: Sequence[bytes] = ()) -> None:
         """Begin with a backlog.
 
         Args:
             queue_size: Chunks it may lag behind.
-            backlog: What it starts with; at most as many chunks as the queue holds.
+            backlog: What it starts with. Where that is much, it may lag behind by half a queue more.
         """
         self.format = TRANSPORT_STREAM
         self.overruns = 0
         self.skipped = 0
         self._queue_size = queue_size
+        self._capacity = queue_size
         self._kept: asyncio.Queue[bytes] | None = None
         self._ended = False
         self._outlet: Outlet | None = None
         self._behind: asyncio.Future[None] | None = None
-        for chunk in backlog:
-            self._queue.put_nowait(chunk)
+        self._fill(backlog)
 
     @property
     def lag(self) -> int:
@@ -65,7 +65,8 @@ class Reader:
     def _queue(self) -> asyncio.Queue[bytes]:
         """The queue, made when it is needed: an empty one takes 3 kB, and a viewer who keeps up never needs it."""
         if self._kept is None:
-            self._kept = asyncio.Queue(self._queue_size)
+            # Its bound is the capacity, which may change while somebody waits for the queue.
+            self._kept = asyncio.Queue()
         return self._kept
 
     async def get(self) -> bytes:
@@ -100,18 +101,40 @@ class Reader:
                 return not self._ended
             await outlet.drain()
 
-    def offer(self, chunk: bytes) -> None:
-        """Take a chunk from the ring. Only the ring calls this."""
+    def offer(self, chunk: bytes) -> bool:
+        """Take a chunk from the ring; tell whether there was room for it. Only the ring calls this."""
         outlet = self._outlet
         if outlet is not None:
             outlet.write(chunk)
             if outlet.full:
                 self._stop_direct()
-            return
-        try:
+        elif self.lag >= self._capacity:
+            return False
+        else:
             self._queue.put_nowait(chunk)
-        except asyncio.QueueFull:
-            self._skip_ahead()
+        return True
+
+    def drop(self) -> int:
+        """Drop what was not taken, as the reader has been lapped; return its bytes. Only the ring calls this."""
+        self.overruns += 1
+        dropped = 0
+        while self.lag:
+            dropped += len(self._queue.get_nowait())
+        return dropped
+
+    def resume(self, backlog: Sequence[bytes], *, skipped: int) -> None:
+        """Continue after a lap. Only the ring calls this.
+
+        Args:
+            backlog: What it continues with.
+            skipped: Bytes of the stream that are lost to it.
+        """
+        self.skipped += skipped
+        self._fill(backlog)
+
+    def _fill(self, backlog: Sequence[bytes]) -> None:
+        self._capacity = max(self._queue_size, len(backlog) + self._queue_size // 2)
+        for chunk in backlog:
             self._queue.put_nowait(chunk)
 
     def end(self) -> None:
@@ -126,8 +149,3 @@ class Reader:
         self._outlet = None
         if self._behind is not None and not self._behind.done():
             self._behind.set_result(None)
-
-    def _skip_ahead(self) -> None:
-        self.overruns += 1
-        while self.lag:
-            self.skipped += len(self._queue.get_nowait())

@@ -2,15 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from streamproxy.broadcast.broadcast import Broadcast
+from streamproxy.broadcast.broadcast import Broadcast, Feed
 from streamproxy.broadcast.reader import Reader
 from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamBroken
-from streamproxy.model import Channel, Source
+from streamproxy.model import Channel
 from streamproxy.tasks import Tasks
+
+
+class Lingering(Protocol):
+    """Who knows what else the upstreams of channels that nobody watches could be needed for."""
+
+    def linger(self, channel_id: str, stop: Callable[[], object]) -> None:
+        """Take note that a channel runs on for nobody, and how to stop it."""
+
+    def in_use(self, channel_id: str) -> None:
+        """Take note that somebody watches it again."""
 
 
 class _Entry(NamedTuple):
@@ -26,17 +37,26 @@ class BroadcastRegistry:
     that successor.
     """
 
-    def __init__(self, open_source: Callable[[Channel], Source], relay: RelayConfig, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        open_feed: Callable[[Channel], Feed],
+        relay: RelayConfig,
+        tasks: Tasks,
+        *,
+        lingering: Lingering | None = None,
+    ) -> None:
         """Start with no channel running.
 
         Args:
-            open_source: Makes the source of a channel, without opening it.
+            open_feed: Makes the feed of a channel, without opening it.
             relay: History, queue and linger.
             tasks: Where broadcasts run.
+            lingering: Who may stop channels that run on although nobody watches; None for nobody.
         """
-        self._open_source = open_source
+        self._open_feed = open_feed
         self._relay = relay
         self._tasks = tasks
+        self._lingering = lingering
         self._entries: dict[str, _Entry] = {}
         self._alive: set[asyncio.Task[None]] = set()
 
@@ -59,6 +79,8 @@ class BroadcastRegistry:
     def attach(self, channel: Channel) -> tuple[Broadcast, Reader]:
         """Find or start a channel, and add a reader to it. Only seats call this."""
         broadcast = self._find_or_start(channel)
+        if self._lingering and not broadcast.readers:
+            self._lingering.in_use(channel.id)
         return broadcast, broadcast.attach()
 
     def detach(self, broadcast: Broadcast, reader: Reader) -> None:
@@ -79,7 +101,7 @@ class BroadcastRegistry:
             return entry.broadcast
         broadcast = Broadcast(
             channel,
-            self._open_source(channel),
+            self._open_feed(channel),
             history=self._relay.history,
             queue=self._relay.queue,
             turn=entry.broadcast.turn if entry else asyncio.Lock(),
@@ -101,8 +123,10 @@ class BroadcastRegistry:
         if broadcast.readers or broadcast.closed:
             return
         if self._relay.linger:
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._relay.linger, self._stop_if_unvisited, broadcast, broadcast.visits)
+            stop = partial(self._stop_if_unvisited, broadcast, broadcast.visits)
+            asyncio.get_running_loop().call_later(self._relay.linger, stop)
+            if self._lingering:
+                self._lingering.linger(broadcast.channel.id, stop)
         else:
             self._stop_if_unvisited(broadcast, broadcast.visits)
 

@@ -6,26 +6,36 @@
 from streamproxy.config.loader import find, load
 from streamproxy.config.schema import (
     RESERVED_NAMES,
+    BackupConfig,
     Config,
+    FailoverConfig,
     HlsConfig,
     LogConfig,
     OptionsConfig,
     PlaylistConfig,
     RelayConfig,
+    RetryConfig,
     ServerConfig,
+    SlateConfig,
     StreamConfig,
+    StrictLiveTsConfig,
 )
 
 __all__ = [
     "RESERVED_NAMES",
+    "BackupConfig",
     "Config",
+    "FailoverConfig",
     "HlsConfig",
     "LogConfig",
     "OptionsConfig",
     "PlaylistConfig",
     "RelayConfig",
+    "RetryConfig",
     "ServerConfig",
+    "SlateConfig",
     "StreamConfig",
+    "StrictLiveTsConfig",
     "find",
     "load",
 ]

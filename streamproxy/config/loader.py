@@ -7,7 +7,7 @@ from types import MappingProxyType
 from pydantic import ValidationError
 
 from streamproxy.config.document import MAX_SIZE, compose
-from streamproxy.config.node import Mistake, Node, in_order
+from streamproxy.config.node import KeyPath, Mistake, Node, in_order
 from streamproxy.config.overlay import overlay, put
 from streamproxy.config.schema import Config, PlaylistConfig, default_cache_dir, default_state_dir, repeated_names
 from streamproxy.config.tags import tags
@@ -66,7 +66,9 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
         unread = {mistake.place for mistake in found}
         errors = error.errors(include_url=False, include_context=True, include_input=False)
         found += [mistake for mistake in worded(errors, root) if mistake.place not in unread]
-    found += _repeated(values.get("playlists"), folder, root)
+    names = _names(values.get("playlists"), folder)
+    found += _repeated(names, root)
+    found += _unknown_accounts(values, names, root)
     if found:
         raise ConfigError(in_order(found))
     return config
@@ -91,14 +93,19 @@ def _without_nulls(root: Node) -> dict[str, object]:
     return {key: value for key, value in values.items() if value is not None or key not in Config.model_fields}
 
 
-def _repeated(entries: object, folder: Path, root: Node) -> Iterator[Mistake]:
-    """Tell of lists with the same name, also where other lists are wrong."""
+def _names(entries: object, folder: Path) -> dict[int, str]:
+    """Name the lists, by index; those that are wrong are left out."""
     names: dict[int, str] = {}
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
         try:
             names[index] = PlaylistConfig.model_validate(entry, context=folder).name
         except ValidationError:
             continue  # it has been reported
+    return names
+
+
+def _repeated(names: Mapping[int, str], root: Node) -> Iterator[Mistake]:
+    """Tell of lists with the same name, also where other lists are wrong."""
     for index, first in repeated_names(names).items():
         path = ("playlists", index, "name")
         node, depth = root.find(path)
@@ -107,6 +114,33 @@ def _repeated(entries: object, folder: Path, root: Node) -> Iterator[Mistake]:
         else:
             text = f"the name derived from its address is that of playlists.{first} too; add a 'name' of its own"
             yield Mistake(node.place, path[:2], text)
+
+
+def _unknown_accounts(values: Mapping[str, object], names: Mapping[int, str], root: Node) -> Iterator[Mistake]:
+    """Tell of streams and backups whose account is no list's: without a list nothing would limit them."""
+    lists = values.get("playlists") or []
+    if not isinstance(lists, list) or len(names) < len(lists):
+        return  # the name may be that of a list that could not be read
+    known = sorted(set(names.values()))
+    for path, account in _accounts(values.get("streams")):
+        if account not in known:
+            text = f"must be the name of a list: {', '.join(known)}" if known else "must be the name of a list"
+            yield Mistake(root.find(path)[0].place, path, text)
+
+
+def _accounts(streams: object) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the accounts that streams and their backups name, and where they do."""
+    for name, stream in streams.items() if isinstance(streams, dict) else ():
+        if not isinstance(stream, dict):
+            continue
+        backups = stream.get("failover")
+        users: list[tuple[KeyPath, object]] = [(("streams", name), stream)]
+        users += (
+            (("streams", name, "failover", i), x) for i, x in enumerate(backups if isinstance(backups, list) else ())
+        )
+        for path, user in users:
+            if isinstance(user, dict) and isinstance(user.get("account"), str):
+                yield (*path, "account"), user["account"]
 
 
 def _is_file(path: Path) -> bool:

@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 
 from streamproxy.config.keys import ROOT, Kind
@@ -27,11 +27,53 @@ ALIASES: Mapping[str, KeyPath] = {
     "LIVE_CHUNK_TIMEOUT_SECONDS": ("relay", "stall_timeout"),
     "CHANGE_BUFFER_CHUNKS": ("relay", "queue"),
     "SHARED_STREAM_GRACE": ("relay", "linger"),
+    "USE_STICKY_SESSION": ("options", "use_sticky_session"),
+    "STREAM_RETRY_ATTEMPTS": ("retry", "attempts"),
+    "STREAM_RETRY_DELAY": ("retry", "delay"),
+    "STREAM_RETRY_EXPONENTIAL_BACKOFF": ("retry", "backoff"),
+    "STREAM_TOTAL_TIMEOUT": ("retry", "total_timeout"),
+    "ENABLE_BITRATE_MONITORING": ("failover", "min_bitrate"),
+    "STRICT_LIVE_TS": ("strict_live_ts", "enabled"),
+    "STRICT_LIVE_TS_PREBUFFER_SIZE": ("strict_live_ts", "prebuffer_size"),
+    "STRICT_LIVE_TS_PREBUFFER_TIMEOUT": ("strict_live_ts", "prebuffer_timeout"),
+    "STRICT_LIVE_TS_CIRCUIT_BREAKER_TIMEOUT": ("strict_live_ts", "circuit_breaker_timeout"),
+    "STRICT_LIVE_TS_CIRCUIT_BREAKER_COOLDOWN": ("strict_live_ts", "circuit_breaker_cooldown"),
     # those of its README
     "M3U_PROXY_HOST": ("server", "host"),
     "M3U_PROXY_PORT": ("server", "port"),
 }
 """Other names of settings, weaker than those with the prefix; of two for one setting the later wins."""
+
+# What m3u-proxy takes for true and false.
+_TRUTH = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), "true") | dict.fromkeys(
+    ("0", "off", "f", "false", "n", "no"), "false"
+)
+
+
+def _truth(value: str, _: Mapping[str, str]) -> str:
+    return _TRUTH.get(value.lower(), value)
+
+
+def _backoff(value: str, environ: Mapping[str, str]) -> str:
+    return {"true": "1.5", "false": "1"}.get(_truth(value, environ), value)
+
+
+def _min_bitrate(value: str, environ: Mapping[str, str]) -> str:
+    threshold = environ.get("MIN_BITRATE_THRESHOLD") or "62500"
+    bits = str(8 * int(threshold)) if re.fullmatch("[0-9]{1,12}", threshold) else threshold
+    return {"true": bits, "false": "0"}.get(_truth(value, environ), value)
+
+
+_TRANSLATIONS: Mapping[str, Callable[[str, Mapping[str, str]], str]] = {
+    "USE_STICKY_SESSION": _truth,
+    "STRICT_LIVE_TS": _truth,
+    "STREAM_RETRY_EXPONENTIAL_BACKOFF": _backoff,
+    "ENABLE_BITRATE_MONITORING": _min_bitrate,
+}
+"""What turns the value of an alias into one of ours, where m3u-proxy writes or measures it otherwise.
+
+What m3u-proxy would refuse stays as it is, for the schema to tell.
+"""
 
 # Kubernetes tells every container about a service called "streamproxy" in variables with the same prefix.
 _SERVICE_LINK = re.compile(r"STREAMPROXY_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)")
@@ -46,8 +88,9 @@ def overlay(root: Node, environ: Mapping[str, str]) -> tuple[Node, list[Mistake]
     """
     mistakes: list[Mistake] = []
     for alias, setting in ALIASES.items():
-        if environ.get(alias):
-            root = put(root, setting, environ[alias], alias)
+        if value := environ.get(alias):
+            translated = _TRANSLATIONS[alias](value, environ) if alias in _TRANSLATIONS else value
+            root = put(root, setting, translated, alias)
     settings: list[tuple[KeyPath, str]] = []
     for variable in filter(lambda name: _is_setting(name, environ[name]), environ):
         if path := _path(variable):

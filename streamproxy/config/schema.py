@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from streamproxy.config import values
-from streamproxy.config.values import Seconds, Whole
+from streamproxy.config.values import Number, Seconds, Whole
 from streamproxy.model import RelayMode, merged_headers
 
 RESERVED_NAMES = frozenset(
@@ -93,6 +93,9 @@ def _distinct(headers: dict[str, str]) -> dict[str, str]:
 
 Kind = Literal["auto", "live", "hls", "file"]
 Line = Annotated[str, AfterValidator(values.one_line)]
+Switch = Annotated[bool, BeforeValidator(values.truth)]
+ServiceAddress = Annotated[str, AfterValidator(values.service_address)]
+BackupAddress = Annotated[str, AfterValidator(values.backup_address)]
 UserAgent = Annotated[str, AfterValidator(values.header_value)]
 Headers = Annotated[
     dict[Annotated[str, AfterValidator(values.header_name)], Annotated[str, AfterValidator(values.header_value)]],
@@ -141,9 +144,6 @@ class _Remote(_Section):
 
     kind: Annotated[Kind, BeforeValidator(values.lower_case)] = "auto"
     """live (MPEG-TS), hls or file; auto tells by the address, else by the first answer."""
-    quality: Annotated[str, AfterValidator(values.quality)] = "best"
-    """Which variant of HLS is sent as MPEG-TS: best, worst, or at most a height (720p) or bits per second (3000k)."""
-
     user_agent: UserAgent | None = None
     """User-Agent for it; null takes options.user_agent."""
     headers: Headers = Field(default_factory=dict, repr=False)
@@ -157,6 +157,17 @@ class _Remote(_Section):
         return merged_headers(self.headers, {"User-Agent": self.user_agent})
 
 
+class _Viewed(_Remote):
+    """What becomes channels."""
+
+    quality: Annotated[str, AfterValidator(values.quality)] = "best"
+    """Which variant of HLS is sent as MPEG-TS: best, worst, or at most a height (720p) or bits per second (3000k)."""
+    strict_live_ts: Switch | None = None
+    """Whether it is sent as strict_live_ts says; null takes strict_live_ts.enabled."""
+    use_sticky_session: Switch | None = None
+    """Whether a playlist that redirected is asked for where it led to; null takes options.use_sticky_session."""
+
+
 def _playlist_name(data: Mapping[str, Any]) -> str:
     """Name a list such that order, tokens and credentials do not matter, and nothing of the provider shows."""
     url: str = data.get("url", "")
@@ -165,7 +176,7 @@ def _playlist_name(data: Mapping[str, Any]) -> str:
     return "playlist-" + blake2b(values.host_and_path(url).encode(), digest_size=3).hexdigest()
 
 
-class PlaylistConfig(_Remote):
+class PlaylistConfig(_Viewed):
     """A list of channels (M3U) to take in; a bare text is its url."""
 
     short_form = "url"
@@ -178,6 +189,8 @@ class PlaylistConfig(_Remote):
     """Seconds that fetching the whole list may take."""
     encoding: Annotated[str, AfterValidator(values.encoding)] = "cp1252"
     """Character encoding of the list where it is not UTF-8."""
+    max_connections: Annotated[int, BeforeValidator(Whole(1, 1_000_000))] | None = None
+    """Upstream connections that the provider's account allows at one time; null is without limit."""
 
     @field_validator("url")
     @classmethod
@@ -190,7 +203,22 @@ class PlaylistConfig(_Remote):
         return None if values.is_address(self.url) else Path(self.url)
 
 
-class StreamConfig(_Remote):
+class BackupConfig(_Remote):
+    """Another upstream of a stream; a bare text is its url."""
+
+    short_form = "url"
+
+    url: BackupAddress = Field(repr=False)
+    """Address (http, https, or demo: for the embedded test channel)."""
+    user_agent: UserAgent | None = None
+    """User-Agent for it; null takes the stream's."""
+    headers: Headers = Field(default_factory=dict, repr=False)
+    """Request headers for it that differ from the stream's, by name."""
+    account: Line | None = None
+    """Name of the list whose account it takes a connection of; null for none that counts."""
+
+
+class StreamConfig(_Viewed):
     """A stream under a name of its own; a bare text is its url."""
 
     short_form = "url"
@@ -205,6 +233,14 @@ class StreamConfig(_Remote):
     """Group that players list it under; empty for none."""
     mode: Annotated[RelayMode, BeforeValidator(values.lower_case)] = RelayMode.SHARED
     """shared: one upstream connection for all its viewers; direct: one for each."""
+    account: Line | None = None
+    """Name of the list whose account it takes a connection of; null for none that counts."""
+    failover: tuple[BackupConfig, ...] = ()
+    """Further upstreams, in the order in which they are tried when the one before is lost."""
+    failover_urls: tuple[BackupAddress, ...] = Field(default=(), repr=False)
+    """The same in m3u-proxy's words, bare addresses only; tried after those of failover."""
+    failover_resolver_url: ServiceAddress | None = Field(default=None, repr=False)
+    """Address of a service that is asked for another upstream; null takes failover.resolver_url."""
     metadata: dict[str, Annotated[str, BeforeValidator(values.as_text)]] = Field(default_factory=dict)
     """Anything worth knowing about it, by name, for the API; numbers and booleans are kept as text."""
 
@@ -220,6 +256,8 @@ class OptionsConfig(_Section):
     """Seconds for an upstream to answer: name, connection, redirects and headers together."""
     buffer_size: Annotated[int, BeforeValidator(Whole(PACKET, 1 << 30, "bytes"))] = 8388608
     """Bytes read ahead for a viewer who has an upstream connection of their own."""
+    use_sticky_session: Switch = False
+    """Whether an HLS playlist that redirected is asked for where it led to, until that fails."""
 
 
 class RelayConfig(_Section):
@@ -243,6 +281,70 @@ class RelayConfig(_Section):
     """Bytes of kernel memory for each viewer's connection (SO_SNDBUF)."""
 
 
+class RetryConfig(_Section):
+    """How an upstream that was lost is tried again."""
+
+    attempts: Annotated[int, BeforeValidator(Whole(0, 1000))] = 3
+    """Times that an upstream which was lost is tried again before the next one is; 0 for straight to the next."""
+    delay: Annotated[float, BeforeValidator(Seconds(0.1, 3600))] = 1.0
+    """Seconds before the second try; the first comes at once if the stream had been playing that long."""
+    backoff: Annotated[float, BeforeValidator(Number(1, 100))] = 2.0
+    """What the delay is multiplied by after each further failure."""
+    max_delay: Annotated[float, BeforeValidator(Seconds(0.1, 3600))] = 15.0
+    """Seconds that the delay grows to at most, jitter not counted."""
+    jitter: Annotated[float, BeforeValidator(Number(0, 1))] = 0.2
+    """Share by which a delay is longer at most, by chance, so that channels lost together do not come together."""
+    total_timeout: Annotated[float, BeforeValidator(Seconds(0))] = 60.0
+    """Seconds from a loss after which a channel is given up; 0 for never. A slate's limit counts in place of it."""
+
+
+class FailoverConfig(_Section):
+    """What counts as lost, and how the upstreams of a channel take turns."""
+
+    cooldown: Annotated[float, BeforeValidator(Seconds(0))] = 60.0
+    """Seconds for which an upstream that was given up is left alone while another can be tried."""
+    fail_back: Annotated[float, BeforeValidator(Seconds(1))] | None = None
+    """Seconds since the preferred upstream was left after which it is tried again; null for never."""
+    healthy_after: Annotated[float, BeforeValidator(Seconds(0))] = 10.0
+    """Seconds of playing after which a loss counts as a new one, and not as more of the last."""
+    min_bitrate: Annotated[int, BeforeValidator(Whole(0, 1_000_000_000, "bits per second"))] = 0
+    """Bits per second below which a live stream counts as lost; 0 for none."""
+    watch: Switch = True
+    """Whether a live stream counts as lost if its picture freezes or vanishes, or if it repeats a short clip."""
+    resolver_url: ServiceAddress | None = Field(default=None, repr=False)
+    """Address of a service that is asked which upstream is next, as m3u-proxy asks it; null for none."""
+    resolver_timeout: Annotated[float, BeforeValidator(Seconds(0.1, 3600))] = 10.0
+    """Seconds for that service to answer."""
+
+
+class SlateConfig(_Section):
+    """What viewers see while there is no upstream; a bare text tells whether there is a slate."""
+
+    short_form = "enabled"
+
+    enabled: Switch = True
+    """Whether they see a slate that says so; otherwise the last picture stands still."""
+    limit: Annotated[float, BeforeValidator(Seconds(0))] = 300.0
+    """Seconds that it is shown before the channel is given up; 0 for never."""
+
+
+class StrictLiveTsConfig(_Section):
+    """How live channels are sent to players that need one steady stream; a bare text tells whether all are."""
+
+    short_form = "enabled"
+
+    enabled: Switch = False
+    """Whether all live channels are sent so; files never are."""
+    prebuffer_size: Annotated[int, BeforeValidator(Whole(0, 1 << 26, "bytes"))] = 262144
+    """Bytes that are gathered before a viewer gets the first one."""
+    prebuffer_timeout: Annotated[float, BeforeValidator(Seconds(0))] = 10.0
+    """Seconds that gathering takes at most; then what there is is sent."""
+    circuit_breaker_timeout: Annotated[float, BeforeValidator(Seconds(0.1))] = 2.0
+    """Seconds of silence after which an upstream counts as lost, in place of relay.stall_timeout."""
+    circuit_breaker_cooldown: Annotated[float, BeforeValidator(Seconds(0))] = 60.0
+    """Seconds for which such an upstream is left alone while another can be tried, in place of failover.cooldown."""
+
+
 class HlsConfig(_Section):
     """How HLS is passed on."""
 
@@ -252,7 +354,7 @@ class HlsConfig(_Section):
     """Bytes of memory for segments that viewers share."""
     link_key: Annotated[str, AfterValidator(values.link_key)] | None = Field(default=None, repr=False)
     """A secret text that links in playlists are sealed with; null makes a key and keeps it in state_dir."""
-    raw_urls: Annotated[bool, BeforeValidator(values.truth)] = False
+    raw_urls: Switch = False
     """Whether ?url= is accepted, as m3u-proxy does: whoever reaches the proxy makes it fetch any address."""
 
 
@@ -302,12 +404,22 @@ class Config(_Section):
     """Where the proxy listens and under which address viewers know it."""
     playlists: tuple[PlaylistConfig, ...] = ()
     """Lists of channels to take in, merged in this order."""
+    merge_playlists: Annotated[Literal["none", "tvg-id", "name"], BeforeValidator(values.lower_case)] = "none"
+    """What makes entries of several lists one channel with backups: tvg-id, name, or none for nothing."""
     streams: dict[Annotated[str, AfterValidator(_stream_name)], StreamConfig] = Field(default_factory=dict)
     """Single streams by the name under which they are served."""
     options: OptionsConfig = OptionsConfig()
     """How upstreams are asked."""
     relay: RelayConfig = RelayConfig()
     """How one upstream is shared by many viewers."""
+    retry: RetryConfig = RetryConfig()
+    """How an upstream that was lost is tried again."""
+    failover: FailoverConfig = FailoverConfig()
+    """What counts as lost, and how the upstreams of a channel take turns."""
+    slate: SlateConfig = SlateConfig()
+    """What viewers see while there is no upstream."""
+    strict_live_ts: StrictLiveTsConfig = StrictLiveTsConfig()
+    """How live channels are sent to players that need one steady stream."""
     hls: HlsConfig = HlsConfig()
     """How HLS is passed on."""
     log: LogConfig = LogConfig()

@@ -73,11 +73,12 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
-    """A number of seconds within limits, both included; fractions are fine."""
+class Number:
+    """A number within limits, both included; fractions are fine."""
 
     minimum: float
-    maximum: float = 86400
+    maximum: float
+    unit: str = ""
 
     def __call__(self, value: object) -> float:
         """Read it.
@@ -88,8 +89,17 @@ class Seconds:
         if isinstance(value, str) and _NUMBER.fullmatch(value):
             value = float(value)
         if not isinstance(value, int | float) or isinstance(value, bool) or not self.minimum <= value <= self.maximum:
-            raise mistake(f"must be a number of seconds between {self.minimum:g} and {self.maximum:g}")
+            number = f"a number of {self.unit}" if self.unit else "a number"
+            raise mistake(f"must be {number} between {self.minimum:g} and {self.maximum:g}")
         return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds(Number):
+    """A number of seconds within limits, both included; fractions are fine."""
+
+    maximum: float = 86400
+    unit: str = "seconds"
 
 
 def lower_case(value: object) -> object:
@@ -239,6 +249,22 @@ def stream_address(value: str) -> str | None:
     if _CONTROL.search(value) or _http_parts(bare) is None:
         raise mistake("must be a complete http:// or https:// address")
     return value
+
+
+def service_address(value: str) -> str:
+    """Accept the http(s) address of a service that is asked."""
+    value = value.strip()
+    if _CONTROL.search(value) or _http_parts(value) is None:
+        raise mistake("must be a complete http:// or https:// address")
+    return value
+
+
+def backup_address(value: str) -> str:
+    """Accept what `stream_address` does, but not none."""
+    address = stream_address(value)
+    if address is None:
+        raise mistake("must be a complete http:// or https:// address")
+    return address
 
 
 def is_address(text: str) -> bool:

@@ -6,15 +6,18 @@ import fcntl
 import socket
 import struct
 import termios
+from collections.abc import Sequence
 
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from streamproxy.broadcast.broadcast import Feed
 from streamproxy.errors import UpstreamError, UpstreamNotMedia
-from streamproxy.model import Channel, RelayMode, Source, StreamKind
+from streamproxy.formats.mpegts import Entry
+from streamproxy.model import Channel, RelayMode, StreamKind
 from streamproxy.outputs.vod import serve_file
-from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_SOURCE, SETTINGS, find_channel
+from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_FEED, SETTINGS, find_channel
 
 routes = web.RouteTableDef()
 
@@ -128,13 +131,13 @@ class Connection:
 
 
 class DirectViewer:
-    """The sink of a source that serves one viewer alone: the answer begins with the source's first bytes."""
+    """The taker of a feed that serves one viewer alone: the answer begins with the first bytes."""
 
-    def __init__(self, request: web.Request, response: LiveResponse, source: Source) -> None:
+    def __init__(self, request: web.Request, response: LiveResponse, feed: Feed) -> None:
         self.connection: Connection | None = None
         self._request = request
         self._response = response
-        self._source = source
+        self._feed = feed
         self._first: list[bytes] = []
 
     @property
@@ -142,19 +145,24 @@ class DirectViewer:
         """Bytes written to it."""
         return self.connection.sent if self.connection else 0
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes, entries: Sequence[Entry] = (), /) -> None:
         """Send, or keep until the answer has begun."""
         if self.connection:
             self.connection.write(data)
         else:
             self._first.append(data)
 
+    @property
+    def full(self) -> bool:
+        """Whether the answer has yet to begin, or the viewer is behind."""
+        return bool(self._first) if self.connection is None else self.connection.full
+
     async def drain(self) -> None:
         """Begin the answer if need be; then wait until the viewer has room."""
         if not self.connection:
             if not self._first:
                 return
-            form = self._source.format
+            form = self._feed.format
             self._response.content_type = form.media_type
             self.connection = await _begin(self._request, self._response)
             for data in (form.header, *self._first):
@@ -241,12 +249,12 @@ async def _serve_shared(request: web.Request, channel: Channel, response: LiveRe
 
 
 async def _serve_alone(request: web.Request, channel: Channel, response: LiveResponse) -> web.StreamResponse:
-    source = request.app[OPEN_SOURCE](channel)
-    viewer = DirectViewer(request, response, source)
+    feed = request.app[OPEN_FEED](channel)
+    viewer = DirectViewer(request, response, feed)
     log = _log.bind(channel=channel.id, client=request.remote)
     with request.app[AUDIENCE].attend(viewer):
         try:
-            await source.run(viewer)
+            await feed.run(viewer)
             if viewer.connection:
                 await viewer.connection.finish()
         except ConnectionError:

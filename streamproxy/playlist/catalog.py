@@ -2,18 +2,20 @@
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from urllib.parse import quote
 
-from streamproxy.config import Config, StreamConfig
+from streamproxy.config import Config
 from streamproxy.formats import m3u, urls
-from streamproxy.formats.kinds import kind_of_url
 from streamproxy.formats.mediatypes import BY_EXTENSION, extension
-from streamproxy.model import DEMO_URL, Channel, StreamKind, Upstream, merged_headers
+from streamproxy.model import Channel, StreamKind, Upstream, merged_headers
 from streamproxy.playlist.identity import Identity, channel_ids
 from streamproxy.playlist.loader import LoadedList
+from streamproxy.playlist.merging import Rule, keys
+from streamproxy.playlist.own import channel_of, chosen, kind_of, lines_of
 
 _EXTENSION = re.compile(rf"\.(?:{'|'.join(BY_EXTENSION)})$")
 
@@ -29,6 +31,8 @@ class Catalog:
         as_streams: The same with HLS channels as continuous streams.
         groups: Which channels, by their number, are in which group.
         version: Changes whenever the list does.
+        merged: Ids of entries that became backups, and the ids of the channels they belong to: players that know an
+            entry by its own id find it, whichever list is the first to have it.
     """
 
     channels: Mapping[str, Channel]
@@ -36,13 +40,19 @@ class Catalog:
     as_streams: Sequence[bytes]
     groups: Mapping[str, Sequence[int]]
     version: str
+    merged: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.channels)
 
     def find(self, name: str) -> Channel | None:
         """Look a channel up by its id, with or without the extension of a media file behind it."""
-        return self.channels.get(name) or self.channels.get(_EXTENSION.sub("", name))
+        bare = _EXTENSION.sub("", name)
+        return (
+            self.channels.get(name)
+            or self.channels.get(bare)
+            or self.channels.get(self.merged.get(name) or self.merged.get(bare, ""))
+        )
 
     def render(self, base: str, group: str | None = None, *, as_streams: bool = False) -> bytes:
         """Write the list.
@@ -76,19 +86,33 @@ class _Listing:
     """Puts a catalog together, channel by channel."""
 
     def __init__(self) -> None:
-        self.channels: dict[str, Channel] = {}
+        self._channels: dict[str, Channel] = {}
         self._above: list[bytes] = []
         self._groups: dict[str, list[int]] = {}
+        self._known: dict[str, str] = {}
+        self._backups: defaultdict[str, list[Upstream]] = defaultdict(list)
+        self._merged: dict[str, str] = {}
 
-    def add(self, channel: Channel, above: str) -> bool:
+    def add(self, channel: Channel, above: str, key: str = "") -> bool:
         """Add a channel and the lines that stand above its URL; tell whether its id was free."""
-        if channel.id in self.channels:
+        if channel.id in self._channels:
             return False
         for group in channel.group.split(";"):
-            self._groups.setdefault(group, []).append(len(self.channels))
-        self.channels[channel.id] = channel
+            self._groups.setdefault(group, []).append(len(self._channels))
+        self._channels[channel.id] = channel
         self._above.append(above.encode("utf-8", "replace"))
+        if key:
+            self._known[key] = channel.id
         return True
+
+    def known_by(self, key: str) -> str | None:
+        """Return the id of the channel that was added with a key; None if there is none."""
+        return self._known.get(key)
+
+    def add_backup(self, channel_id: str, upstream: Upstream, own_id: str) -> None:
+        """Give a channel another upstream, which alone would be a channel with an id of its own."""
+        self._backups[channel_id].append(upstream)
+        self._merged[own_id] = channel_id
 
     def catalog(self, header: str) -> Catalog:
         """Finish it.
@@ -96,16 +120,19 @@ class _Listing:
         Args:
             header: The first line of the list, with its line end.
         """
+        for channel_id, backups in self._backups.items():
+            channel = self._channels[channel_id]
+            self._channels[channel_id] = replace(channel, upstreams=(*channel.upstreams, *backups))
         pieces = [header.encode("utf-8", "replace") + b"".join(self._above[:1])]
         as_streams = list(pieces)
         digest = hashlib.blake2b(pieces[0], digest_size=8)
-        for channel, above in zip(self.channels.values(), [*self._above[1:], b""], strict=False):
+        for channel, above in zip(self._channels.values(), [*self._above[1:], b""], strict=False):
             pieces.append(f"{_path(channel)}\n".encode() + above)
             digest.update(pieces[-1])
             # Most are the same in both: then they are the same object.
             is_hls = channel.kind is StreamKind.HLS
             as_streams.append(f"{_stream_path(channel)}\n".encode() + above if is_hls else pieces[-1])
-        return Catalog(self.channels, pieces, as_streams, self._groups, digest.hexdigest())
+        return Catalog(self._channels, pieces, as_streams, self._groups, digest.hexdigest(), self._merged)
 
 
 def _path(channel: Channel) -> str:
@@ -126,57 +153,52 @@ def build(config: Config, lists: Sequence[LoadedList]) -> tuple[Catalog, Counter
     """Merge the configuration's own streams and the lists, in order.
 
     Returns:
-        The catalog, and a count of what was left out or withheld from viewers, by reason.
+        The catalog, and a count of what was merged, left out or withheld from viewers, by reason.
     """
     listing = _Listing()
-    left_out: Counter[str] = Counter()
     for name, stream in config.streams.items():
         if stream.url:
-            listing.add(_own_channel(name, stream), _own_lines(name, stream))
+            listing.add(channel_of(name, stream, config), lines_of(name, stream))
     addresses = [loaded.settings.url for loaded in lists if loaded.settings.path is None]
     rendering = m3u.ViewerRendering(secret for address in addresses for secret in urls.secrets_of(address))
+    left_out: Counter[str] = Counter()
     for loaded in lists:
         left_out.update(loaded.playlist.skipped)
-        for channel, above in _listed(loaded, rendering):
-            if not listing.add(channel, above):
-                left_out["same id as another channel"] += 1
+        left_out.update(_add_list(listing, loaded, config, rendering))
     header = rendering.header([loaded.playlist for loaded in lists])
     left_out.update({f"{kind} with credentials": count for kind, count in rendering.withheld.items()})
     return listing.catalog(header), left_out
 
 
-def _listed(loaded: LoadedList, rendering: m3u.ViewerRendering) -> Iterator[tuple[Channel, str]]:
-    """Yield each channel of a list, and the lines that stand above its URL."""
+def _add_list(
+    listing: _Listing, loaded: LoadedList, config: Config, rendering: m3u.ViewerRendering
+) -> Mapping[str, int]:
+    """Add a list's channels, and what it has for channels of earlier lists; count what is no channel of its own."""
     settings = loaded.settings
+    make = partial(
+        Channel,
+        quality=settings.quality,
+        strict=chosen(settings.strict_live_ts, config.strict_live_ts.enabled),
+        sticky=chosen(settings.use_sticky_session, config.options.use_sticky_session),
+        resolver_url=config.failover.resolver_url,
+    )
+    name, kind, headers = settings.name, settings.kind, settings.request_headers
+    merged = refused = 0
+    for entry, facts, channel_id, key in _identified(loaded, config.merge_playlists):
+        url = facts.url
+        upstream = Upstream(url, name, merged_headers(headers, entry.headers), kind_of(kind, url), name)
+        if known := listing.known_by(key):
+            listing.add_backup(known, upstream, channel_id)
+            merged += 1
+        else:
+            channel = make(channel_id, rendering.title(entry), (upstream,), facts.group)
+            refused += not listing.add(channel, rendering.lines(entry), key)
+    return {reason: count for reason, count in (("merged", merged), ("same id as another channel", refused)) if count}
+
+
+def _identified(loaded: LoadedList, rule: Rule) -> Iterator[tuple[m3u.Entry, m3u.Facts, str, str]]:
+    """Yield the entries of a list with their ids, and with what they have in common with those of other lists."""
     entries = loaded.playlist.entries
     facts = [entry.facts for entry in entries]
-    identities = [Identity(settings.name, known.tvg_id, known.title, known.url) for known in facts]
-    for entry, known, channel_id in zip(entries, facts, channel_ids(identities), strict=True):
-        headers = merged_headers(settings.request_headers, entry.headers)
-        upstream = Upstream(known.url, settings.name, headers)
-        kind = _kind(settings.kind, known.url)
-        channel = Channel(channel_id, rendering.title(entry), (upstream,), known.group, kind, settings.quality)
-        yield channel, rendering.lines(entry)
-
-
-def _kind(configured: str, url: str) -> StreamKind | None:
-    return kind_of_url(url) if configured == "auto" else StreamKind(configured)
-
-
-def _own_channel(name: str, stream: StreamConfig) -> Channel:
-    assert stream.url
-    upstream = Upstream(urls.plain(stream.url), name, stream.request_headers)
-    # StreamPipe's prefix says what an address without an ending is.
-    said = (
-        "hls" if stream.kind == "auto" and stream.url.lower().startswith(("hls://", "hlsvariant://")) else stream.kind
-    )
-    kind = StreamKind.LIVE if stream.url == DEMO_URL else _kind(said, upstream.url)
-    title = stream.title or name
-    return Channel(name, title, (upstream,), stream.group, kind, stream.quality, stream.mode, dict(stream.metadata))
-
-
-def _own_lines(name: str, stream: StreamConfig) -> str:
-    title = stream.title or name
-    attributes = {"tvg-id": name, "tvg-name": title, "tvg-logo": stream.logo, "group-title": stream.group}
-    written = "".join(f' {key}="{value.replace(chr(34), chr(39))}"' for key, value in attributes.items() if value)
-    return f"#EXTINF:-1{written},{title}\n"
+    identities = [Identity(loaded.settings.name, known.tvg_id, known.title, known.url) for known in facts]
+    yield from zip(entries, facts, channel_ids(identities), keys(zip(entries, facts, strict=True), rule), strict=True)

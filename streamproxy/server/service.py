@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from streamproxy.broadcast.broadcast import Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
@@ -24,17 +25,25 @@ from streamproxy.outputs.link_key import link_key
 from streamproxy.playlist.library import Library
 from streamproxy.playlist.loader import MAX_SIZE
 from streamproxy.server.app import make_app
+from streamproxy.server.feeds import feed_of
 from streamproxy.server.listener import Doorkeeper, connection_limit, listen, raise_descriptor_limit
 from streamproxy.server.notify import Notifier
 from streamproxy.sources import source_of
+from streamproxy.sources.accounts import Accounts
+from streamproxy.sources.admission import AdmittedSource
 from streamproxy.sources.client import Client
+from streamproxy.sources.demo import DemoSource
+from streamproxy.sources.pages import PageResolver
 from streamproxy.tasks import Tasks
-from streamproxy.web import AUDIENCE, BROADCASTS, CLIENT, LIBRARY, OPEN_SOURCE, SETTINGS
+from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, LIBRARY, OPEN_FEED, SETTINGS
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
 _HEADER_DEADLINE = 10.0
 """Seconds for a request's header to arrive; also how long an idle connection is kept."""
+
+_GRACE, _SHORT_GRACE = 3.0, 0.5
+"""Seconds to wait for a free connection of a provider: whoever has just left another channel has not quite left."""
 
 _STOP_DEADLINE = 4.0
 """Seconds for everything to end; a service manager waits longer, a person does not want to."""
@@ -172,24 +181,36 @@ class _Wiring:
 
         self.audience = Audience()
         self.library = Library(fetch, tasks)
-        self.broadcasts = BroadcastRegistry(self.open_source, service.config.relay, tasks)
+        self.accounts = Accounts(_limits(service.config))
+        self.pages = PageResolver()
+        self.broadcasts = BroadcastRegistry(self.open_feed, service.config.relay, tasks, lingering=self.accounts)
         self.app = make_app(service.config.server.root_path)
         self.app[SETTINGS] = service
         self.app[LIBRARY] = self.library
         self.app[BROADCASTS] = self.broadcasts
         self.app[AUDIENCE] = self.audience
-        self.app[OPEN_SOURCE] = self.open_source
+        self.app[OPEN_FEED] = self.open_feed
+        self.app[ACCOUNTS] = self.accounts
         self.app[CLIENT] = client
         self.hls = self.app[HLS] = HlsRelay(client, tasks, self.audience, key=_link_key(service.config))
         self._configure_hls(service.config)
 
-    def open_source(self, channel: Channel) -> Source:
-        """Make the source of a channel, without opening it."""
-        return source_of(channel, self._client, self._service.config)
+    def open_feed(self, channel: Channel) -> Feed:
+        """Make what feeds a channel, without opening anything."""
+        return feed_of(channel, self._service.config, self._open_source, lambda _: DemoSource())
+
+    def _open_source(self, channel: Channel, upstream: Upstream) -> Source:
+        source = source_of(channel, upstream, self._client, self._service.config, self.pages)
+        if not upstream.account:
+            return source
+        # Where there are others, waiting for this one is the slower way to a picture.
+        within = _GRACE if len(channel.upstreams) == 1 else _SHORT_GRACE
+        return AdmittedSource(source, self.accounts.of(upstream.account), holder=channel.id, within=within)
 
     def configure(self, config: Config) -> None:
         """Use other settings for what starts from now on."""
         self.broadcasts.configure(config.relay)
+        self.accounts.configure(_limits(config))
         self._client.configure(config.options)
         self._configure_hls(config)
 
@@ -197,6 +218,10 @@ class _Wiring:
         self.hls.configure(
             cache_size=config.hls.cache_size, stall_timeout=config.relay.stall_timeout, raw_urls=config.hls.raw_urls
         )
+
+
+def _limits(config: Config) -> dict[str, int | None]:
+    return {playlist.name: playlist.max_connections for playlist in config.playlists}
 
 
 def _link_key(config: Config) -> bytes:

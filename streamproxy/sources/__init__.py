@@ -1,38 +1,88 @@
 """Where streams come from."""
 
-from streamproxy.config import Config
-from streamproxy.errors import UpstreamNotMedia
-from streamproxy.model import DEMO_URL, Channel, Sink, Source, StreamFormat, StreamKind
+from collections.abc import Mapping
+
+from streamproxy.config import Config, RelayConfig
+from streamproxy.errors import UpstreamBroken, UpstreamNotMedia
+from streamproxy.model import DEMO_URL, Channel, Sink, Source, StreamFormat, StreamKind, Upstream
 from streamproxy.sources.client import Client
 from streamproxy.sources.demo import DemoSource
 from streamproxy.sources.hls import HlsSource
 from streamproxy.sources.http import HttpSource
+from streamproxy.sources.pages import PageResolver, PageSource
 
 
-def source_of(channel: Channel, client: Client, config: Config) -> Source:
-    """Make the source that reads a channel, without opening it."""
-    upstream = channel.upstreams[0]
+def source_of(channel: Channel, upstream: Upstream, client: Client, config: Config, pages: PageResolver) -> Source:
+    """Make the source that reads one upstream of a channel, without opening it.
+
+    Args:
+        channel: Whose upstream it is.
+        upstream: What to read.
+        client: What to read with.
+        config: How.
+        pages: Finds the streams of web pages.
+    """
     if upstream.url == DEMO_URL:
         return DemoSource()
-    live = HttpSource(upstream, client, config.relay)
-    if channel.kind is StreamKind.LIVE:
+    live = EndlessSource(HttpSource(upstream, client, _relay(config, strict=channel.strict)), upstream.label)
+    if upstream.kind is StreamKind.LIVE:
         return live
     hls = HlsSource(upstream, client, config.options, config.relay, quality=channel.quality)
-    return hls if channel.kind is StreamKind.HLS else UnknownSource(live, hls)
+    page = PageSource(upstream, client, config, pages, quality=channel.quality)
+    if upstream.kind is StreamKind.HLS:
+        return UnknownSource(hls, {StreamKind.PAGE: page})
+    if upstream.kind is StreamKind.FILE:
+        return UnknownSource(live, {StreamKind.HLS: hls})
+    return UnknownSource(live, {StreamKind.HLS: hls, StreamKind.PAGE: page})
 
 
-class UnknownSource:
-    """Reads what may be a transport stream or HLS: its first bytes tell."""
+def _relay(config: Config, *, strict: bool) -> RelayConfig:
+    if not strict:
+        return config.relay
+    return config.relay.model_copy(update={"stall_timeout": config.strict_live_ts.circuit_breaker_timeout})
 
-    def __init__(self, live: Source, hls: Source) -> None:
+
+class EndlessSource:
+    """Reads what has no end of its own: where it ends, it is lost."""
+
+    def __init__(self, source: HttpSource, label: str) -> None:
         """Prepare.
 
         Args:
-            live: Reads it as a transport stream.
-            hls: Reads it as HLS.
+            source: Reads it.
+            label: The name of the upstream.
         """
-        self._hls = hls
-        self._taken = live
+        self._source = source
+        self._label = label
+
+    @property
+    def format(self) -> StreamFormat:
+        """How the stream is packed."""
+        return self._source.format
+
+    async def run(self, sink: Sink) -> None:
+        """Read until it is lost; what had a length, and came whole, was a recording, and has come to its end.
+
+        Raises:
+            UpstreamError: It was lost.
+        """
+        await self._source.run(sink)
+        if not self._source.complete:
+            raise UpstreamBroken(self._label, "the upstream ended the stream")
+
+
+class UnknownSource:
+    """Reads what may turn out to be something else: its first bytes tell."""
+
+    def __init__(self, first: Source, others: Mapping[str, Source]) -> None:
+        """Prepare.
+
+        Args:
+            first: Reads it as what it most likely is.
+            others: Reads it as what it may be instead, by that.
+        """
+        self._others = others
+        self._taken = first
 
     @property
     def format(self) -> StreamFormat:
@@ -43,12 +93,13 @@ class UnknownSource:
         """Read until the upstream ends.
 
         Raises:
-            UpstreamError: It failed, or is neither.
+            UpstreamError: It failed, or is none of these.
         """
         try:
             await self._taken.run(sink)
         except UpstreamNotMedia as error:
-            if error.kind != StreamKind.HLS:
+            other = self._others.get(error.kind or "")
+            if other is None:
                 raise
-            self._taken = self._hls
-            await self._hls.run(sink)
+            self._taken = other
+            await other.run(sink)

@@ -15,13 +15,18 @@ from streamproxy.formats.kinds import kind_of_bytes
 from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer, describe
 from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat, Upstream
 from streamproxy.sources.client import Client
+from streamproxy.sources.intake import Intake, can_be_taken_over
 
 _SHORTEST_DELAY = 0.01
 """Seconds; less would keep a core busy with looking at the clock."""
 
 
 class HttpSource:
-    """Reads one upstream. Whatever way a live stream ends, `run` ends with it: what to do then is for others to say."""
+    """Reads one upstream. Whatever way a live stream ends, `run` ends with it: what to do then is for others to say.
+
+    Attributes:
+        complete: Whether what was read had a length, and all of it came.
+    """
 
     def __init__(self, upstream: Upstream, client: Client, relay: RelayConfig) -> None:
         """Prepare, without opening anything.
@@ -31,6 +36,7 @@ class HttpSource:
             client: What to read with.
             relay: Chunk size, chunk delay and stall timeout.
         """
+        self.complete = False
         self._upstream = upstream
         self._client = client
         self._relay = relay
@@ -47,18 +53,43 @@ class HttpSource:
             try:
                 async with asyncio.timeout(None) as deadline:
                     with Chunker(sink, _socket(response), self._relay, deadline) as chunker:
-                        # Without a length, a reset connection reads as a clean end too: on a live stream both are the
-                        # same loss.
-                        while data := await response.content.read(2 * self._relay.chunk_size):
-                            chunker.add(packets.feed(data))
-                            await sink.drain()
-                            chunker.listen()
+                        await self._pass_on(response, packets, chunker, sink)
             except NotTransportStreamError:
                 raise self._not_media(packets.head) from None
             except TimeoutError:
                 raise UpstreamStalled(self._upstream.label, f"the upstream was silent for {stall:g} s") from None
             if not chunker.passed:
                 raise self._not_media(packets.head)
+
+    async def _pass_on(
+        self, response: aiohttp.ClientResponse, packets: Packetizer, chunker: "Chunker", sink: Sink
+    ) -> None:
+        """Read to the end.
+
+        Without a length, a reset connection reads as a clean end too: on a live stream both are the same loss.
+        """
+        size = 2 * self._relay.chunk_size
+        if not can_be_taken_over(response):
+            while data := await response.content.read(size):
+                chunker.add(packets.feed(data))
+                await sink.drain()
+                chunker.listen()
+            self.complete = response.content_length is not None
+            return
+
+        def take(data: bytes) -> bool:
+            chunker.add(packets.feed(data))
+            if sink.full:
+                return False
+            chunker.listen()
+            return True
+
+        intake = Intake(response, take, size)
+        while not await intake.pause_or_end():
+            await sink.drain()
+            chunker.listen()
+            intake.resume()
+        self.complete = intake.complete
 
     @property
     def format(self) -> StreamFormat:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -324,8 +324,14 @@ def test_a_busy_upstream_has_no_cool_down() -> None:
     assert policy.lost(6) == Attempt(1, 6)
 
 
-def test_a_provider_that_is_busy_says_nothing_else() -> None:
+def test_without_retries_a_channel_ends_with_its_only_upstream() -> None:
     policy = a_playing_one(1, replace(RETRY, attempts=0))
+
+    assert policy.lost(0) is None
+
+
+def test_a_provider_that_is_busy_says_nothing_else() -> None:
+    policy = a_playing_one(1)
     policy.lost(0)
 
     assert policy.lost(1, fatal=True, busy=True) == Attempt(0, 2)
@@ -645,7 +651,7 @@ class AnyLife(RuleBasedStateMachine):
         deadline = self.nothing_healthy_since + (self.retry.total_timeout or float("inf"))
         if attempt is not None:
             assert attempt.at <= deadline + 1e-6, "goes on after the total timeout"
-        elif self.ever_played or self.patient:
+        elif (self.ever_played or self.patient) and (self.retry.attempts or len(self.upstreams) > 1):
             assert deadline < float("inf"), "gave up what should never be given up"
         if not self.ever_played and not self.patient:
             self.losses_before_play += 1
@@ -723,6 +729,7 @@ def test_a_channel_whose_upstreams_all_stay_dead_is_given_up(
 @given(st.integers(1, 5), RETRIES, FAILOVERS)
 @settings(deadline=None)
 def test_no_upstream_is_forgotten(count: int, retry: RetryTerms, failover: FailoverTerms) -> None:
+    assume(retry.attempts or count > 1)
     policy = a_playing_one(count, replace(retry, total_timeout=0), failover)
 
     found = what_follows(policy, 0, retry.attempts + 12 * count)

@@ -74,13 +74,33 @@ async def test_a_reader_waits_for_the_next_chunk() -> None:
     assert await waiting == b"a"
 
 
-async def test_lapped_reader_continues_with_the_newest_chunk() -> None:
+async def test_lapped_reader_continues_with_what_it_is_given() -> None:
     reader = Reader(3)
-    for chunk in (b"a", b"bb", b"ccc", b"dddd"):
-        reader.offer(chunk)
+    had_room = [reader.offer(chunk) for chunk in (b"a", b"bb", b"ccc", b"dddd")]
+    dropped = reader.drop()
+    reader.resume([b"dddd"], skipped=dropped)
 
+    assert had_room == [True, True, True, False]
     assert await reader.get() == b"dddd"
     assert (reader.overruns, reader.skipped, reader.lag) == (1, 6, 0)
+
+
+async def test_who_waits_for_a_lapped_reader_is_woken_when_it_continues() -> None:
+    reader = Reader(1)
+    reader.offer(b"a")
+    reader.drop()
+    waiting = asyncio.create_task(reader.get())
+    await asyncio.sleep(0)
+
+    reader.resume([b"b", b"c"], skipped=1)
+
+    assert await waiting == b"b"
+
+
+async def test_a_long_backlog_leaves_room_to_lag_behind() -> None:
+    reader = Reader(4, [b"a"] * 10)
+
+    assert [reader.offer(b"b") for _ in range(3)] == [True, True, False]
 
 
 async def test_reader_with_a_full_queue_has_lost_nothing_yet() -> None:
@@ -190,13 +210,14 @@ async def test_viewer_who_was_behind_is_written_to_at_once_again() -> None:
         assert connection.sent == [b"a", b"b"]
 
 
-async def test_lapped_viewer_is_sent_the_newest_chunk_next() -> None:
+async def test_lapped_viewer_is_sent_what_it_continues_with_next() -> None:
     reader, connection = Reader(2), Connection(room=1)
 
     async with feeding(reader, connection):
-        for chunk in (b"a", b"b", b"c", b"d"):
+        for chunk in (b"a", b"b", b"c"):
             reader.offer(chunk)
         await connection.waits.wait()
+        reader.resume([b"d"], skipped=reader.drop())
         connection.acknowledge(10)
         await asyncio.sleep(0)
 

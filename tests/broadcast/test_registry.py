@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import selectors
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import structlog
@@ -22,6 +21,7 @@ from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamRefused
 from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, Upstream
 from streamproxy.tasks import Tasks
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
+from tests.helpers.virtual_time import in_virtual_time, now
 
 
 def channel(name: str) -> Channel:
@@ -519,42 +519,6 @@ async def test_closing_nothing_is_over_at_once() -> None:
 
 
 # From here on time is virtual.
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer when nothing else is left to do.
-
-    Hours take no time, things that happen at one moment really do, and a deadlock is an error.
-    """
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        super().__init__(_NoWaiting(self))
-
-    def time(self) -> float:
-        return self.now
-
-
-class _NoWaiting(selectors.DefaultSelector):
-    def __init__(self, loop: VirtualTimeLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "everything waits, for ever"
-            self._loop.now += timeout
-        return ready
-
-
-def in_virtual_time(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(work)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def test_the_source_stays_open_for_the_linger() -> None:

@@ -12,7 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from streamproxy.broadcast.reader import END, Reader
 from streamproxy.broadcast.ring import Ring
+from streamproxy.formats.mpegts import Entry
+from streamproxy.formats.mpegts.psi import ElementaryStream, Program, packetize, write_pat, write_pmt
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
+from tests.helpers.tscheck import FaultKind, check
 
 
 async def backlog(ring: Ring, queue_size: int = 1 << 20) -> list[bytes]:
@@ -416,3 +419,159 @@ class RingMachine(RuleBasedStateMachine):
 
 TestRingUnderAnyUse = RingMachine.TestCase
 TestRingUnderAnyUse.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+# From here on the chunks are of a program whose decoders can start at some packets only.
+
+VIDEO, SOUND = 0x100, 0x101
+PROGRAM = Program(1, 0x1000, VIDEO, (ElementaryStream(VIDEO, 0x1B), ElementaryStream(SOUND, 0x0F)))
+TABLES = packetize(write_pat(1, {1: PROGRAM.pmt_pid}, 0), 0, 3) + packetize(write_pmt(PROGRAM), PROGRAM.pmt_pid, 7)
+
+
+def packet(pid: int, counter: int, *, starts: bool = False) -> bytes:
+    head = bytes((0x47, (0x40 if starts else 0) | pid >> 8, pid & 0xFF, 0x10 | counter & 15))
+    return head.ljust(188, b"\0" if starts else b"\x11")
+
+
+def at(position: int) -> Entry:
+    return Entry(position, TABLES)
+
+
+async def taken(reader: Reader) -> bytes:
+    return b"".join([await reader.get() for _ in range(reader.lag)])
+
+
+async def test_a_new_reader_begins_with_the_tables_and_the_newest_entry_point() -> None:
+    ring = Ring(history=0)
+    older, newer = packet(VIDEO, 1, starts=True), packet(VIDEO, 3, starts=True)
+    rest = packet(SOUND, 0, starts=True)
+    ring.append(older + packet(VIDEO, 2), [at(0)])
+    ring.append(packet(VIDEO, 15) + newer, [at(3 * 188)])
+    ring.append(rest)
+
+    assert await taken(ring.join(4)) == TABLES + newer + rest
+
+
+async def test_a_new_reader_begins_at_an_entry_point_that_was_found_late() -> None:
+    ring = Ring(history=0)
+    chunks = [packet(VIDEO, 1, starts=True), packet(VIDEO, 2), packet(VIDEO, 3)]
+    ring.append(chunks[0])
+    ring.append(chunks[1])
+    ring.append(chunks[2], [at(0)])
+
+    assert await taken(ring.join(4)) == TABLES + chunks[2]
+
+
+async def test_what_began_before_the_entry_point_is_left_out() -> None:
+    ring = Ring(history=0)
+    picture, torn, sound = packet(VIDEO, 1, starts=True), packet(SOUND, 5), packet(SOUND, 6, starts=True)
+
+    ring.append(picture + torn + sound, [at(0)])
+
+    assert await taken(ring.join(4)) == TABLES + picture + sound
+
+
+async def test_who_joins_later_gets_the_same_beginning_and_what_came_since() -> None:
+    ring = Ring(history=0)
+    ring.append(packet(VIDEO, 1, starts=True), [at(0)])
+    first = await taken(ring.join(4))
+    ring.append(packet(VIDEO, 2))
+
+    assert await taken(ring.join(4)) == first + packet(VIDEO, 2)
+
+
+async def test_all_is_kept_as_far_back_as_the_newest_entry_point() -> None:
+    ring = Ring(history=188)
+    ring.append(packet(SOUND, 0), [])
+    ring.append(packet(VIDEO, 1, starts=True), [at(188)])
+    for counter in range(2, 300):
+        ring.append(packet(VIDEO, counter))
+
+    reader = ring.join(4)
+
+    assert len(await taken(reader)) == len(TABLES) + 299 * 188
+
+
+async def test_a_way_back_that_is_too_long_is_given_up() -> None:
+    ring = Ring(history=2 << 20)
+    ring.append(packet(VIDEO, 0, starts=True), [at(0)])
+    large = packet(VIDEO, 1) * 5577
+    for _ in range(40):
+        ring.append(large)
+
+    reader = ring.join(100)
+
+    assert await taken(reader) == large * 2
+
+
+async def test_a_lapped_reader_resumes_at_the_newest_entry_point() -> None:
+    ring = Ring(history=0)
+    reader = ring.join(2)
+    picture = packet(VIDEO, 9, starts=True)
+    for counter in (1, 2):
+        ring.append(packet(VIDEO, counter))
+    ring.append(picture, [at(2 * 188)])
+    ring.append(packet(VIDEO, 10))
+
+    received = await taken(reader)
+
+    assert received.endswith(TABLES + picture + packet(VIDEO, 10))
+    assert (reader.overruns, reader.skipped) == (1, 2 * 188)
+
+
+async def test_a_lapped_reader_is_told_that_its_counters_jump() -> None:
+    ring = Ring(history=0)
+    received = TABLES + packet(VIDEO, 1, starts=True)
+    ring.append(packet(VIDEO, 1, starts=True), [at(0)])
+    reader = ring.join(1)
+    assert await taken(reader) == received
+    for counter in (2, 3):
+        ring.append(packet(VIDEO, counter))
+    ring.append(packet(VIDEO, 9, starts=True), [at(3 * 188)])
+
+    received += await taken(reader)
+
+    assert check(received).counts[FaultKind.CONTINUITY] == 0
+
+
+async def test_a_lapped_reader_who_is_past_the_newest_entry_point_waits_for_the_next() -> None:
+    ring = Ring(history=0)
+    ring.append(packet(VIDEO, 0, starts=True), [at(0)])
+    reader = ring.join(2)
+    await taken(reader)
+    for counter in range(1, 6):
+        ring.append(packet(VIDEO, counter))
+    assert (reader.lag, ring.readers) == (0, 1)
+    next_picture = packet(VIDEO, 6, starts=True)
+    ring.append(next_picture, [at(6 * 188)])
+
+    assert (await taken(reader)).endswith(TABLES + next_picture)
+    assert (reader.overruns, reader.skipped) == (1, 5 * 188)
+
+
+async def test_who_leaves_while_lapped_is_gone() -> None:
+    ring = Ring(history=0)
+    ring.append(packet(VIDEO, 0, starts=True), [at(0)])
+    reader = ring.join(1)
+    await taken(reader)
+    for counter in range(1, 4):
+        ring.append(packet(VIDEO, counter))
+
+    ring.leave(reader)
+    ring.append(packet(VIDEO, 4, starts=True), [at(4 * 188)])
+
+    assert (reader.lag, ring.readers) == (0, 0)
+
+
+async def test_a_lapped_reader_is_told_of_the_end() -> None:
+    ring = Ring(history=0)
+    ring.append(packet(VIDEO, 0, starts=True), [at(0)])
+    reader = ring.join(1)
+    await taken(reader)
+    for counter in range(1, 4):
+        ring.append(packet(VIDEO, counter))
+
+    ring.close()
+
+    assert await reader.get() == END
+    assert reader.skipped == 3 * 188

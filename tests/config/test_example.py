@@ -8,20 +8,25 @@ import pytest
 from pydantic import BaseModel, BeforeValidator
 
 from streamproxy.config import (
+    BackupConfig,
     Config,
+    FailoverConfig,
     HlsConfig,
     LogConfig,
     OptionsConfig,
     PlaylistConfig,
     RelayConfig,
+    RetryConfig,
     ServerConfig,
+    SlateConfig,
     StreamConfig,
+    StrictLiveTsConfig,
     load,
 )
 from streamproxy.config.document import compose
 from streamproxy.config.schema import default_cache_dir, default_state_dir
 from streamproxy.config.tags import tags
-from streamproxy.config.values import Seconds, Whole
+from streamproxy.config.values import Number, Whole
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
 HIDDEN = re.compile(r"^( +)#(?! \S)|^()#(?=\S)", re.MULTILINE)
@@ -30,6 +35,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerConfig,
     "options": OptionsConfig,
     "relay": RelayConfig,
+    "retry": RetryConfig,
+    "failover": FailoverConfig,
+    "slate": SlateConfig,
+    "strict_live_ts": StrictLiveTsConfig,
     "hls": HlsConfig,
     "log": LogConfig,
 }
@@ -79,7 +88,7 @@ def test_example_loads_with_every_setting_uncovered(
 
     config = load(path, credentials)
 
-    assert (len(config.playlists), len(config.streams)) == (4, 3)
+    assert (len(config.playlists), len(config.streams)) == (4, 4)
     assert config.playlists[2].url == "https://second.example/list.m3u"
 
 
@@ -102,12 +111,18 @@ def test_example_shows_every_key_of_a_stream_at_its_default(settings: dict[str, 
     assert_defaults(StreamConfig, settings["streams"]["films"])
 
 
+def test_example_shows_every_key_of_a_backup_at_its_default(settings: dict[str, Any]) -> None:
+    entry = settings["streams"]["movies"]["failover"][-1]
+
+    assert_defaults(BackupConfig, entry, url=entry["url"])
+
+
 @pytest.mark.parametrize("section", [*SECTIONS.values(), PlaylistConfig], ids=lambda section: section.__name__)
 def test_example_tells_the_limits_of_every_number(uncovered: str, section: type[BaseModel]) -> None:
     for key, field in section.model_fields.items():
         checks = [check.func for check in field.metadata if isinstance(check, BeforeValidator)]
         for check in checks:
-            if isinstance(check, Whole | Seconds):
+            if isinstance(check, Whole | Number):
                 explanations = re.findall(rf"((?:^ *# .*\n)+) *{key}:", uncovered, re.MULTILINE)
                 limits = f"{check.minimum} to {check.maximum}"
                 assert any(limits in explanation for explanation in explanations), f"{key}: {limits}"

@@ -105,8 +105,8 @@ def test_quoted_null_is_text(read: Read) -> None:
         ("log_level: info", "1:1: log_level: unknown key, did you mean 'log.level'?"),
         (
             "qqq: 1",
-            "1:1: qqq: unknown key; here may stand server, playlists, streams, options, relay, hls, log, cache_dir, "
-            "state_dir",
+            "1:1: qqq: unknown key; here may stand server, playlists, merge_playlists, streams, options, relay, retry, "
+            "failover, slate, strict_live_ts, hls, log, cache_dir, state_dir",
         ),
         ("server: text", "1:9: server: must be a mapping, not text"),
         ("server:\n- 1", "2:1: server: must be a mapping, not a list"),
@@ -168,6 +168,31 @@ def test_quoted_null_is_text(read: Read) -> None:
             "streams: {a: {headers: {A: x, a: y}}}",
             "1:24: streams.a.headers: must not name a header twice in different case",
         ),
+        (
+            "streams: {a: {failover: [ftp://h/]}}",
+            "1:26: streams.a.failover.0: must be a complete http:// or https:// address",
+        ),
+        (
+            "streams: {a: {failover: [{user_agent: UA}]}}",
+            "1:26: streams.a.failover.0.url: required key is missing",
+        ),
+        ("streams: {a: {failover: http://h/}}", "1:25: streams.a.failover: must be a list, not text"),
+        (
+            "streams: {a: {failover_urls: [{url: http://h/}]}}",
+            "1:31: streams.a.failover_urls.0: must be text, not a mapping",
+        ),
+        (
+            "playlists: [{url: http://h/, name: one}]\nstreams: {a: {account: two}}",
+            "2:24: streams.a.account: must be the name of a list: one",
+        ),
+        (
+            "streams: {a: {failover: [http://h/, {url: http://h/, account: x}]}}",
+            "1:63: streams.a.failover.1.account: must be the name of a list",
+        ),
+        ("merge_playlists: title", "1:18: merge_playlists: must be 'none', 'tvg-id' or 'name', not 'title'"),
+        ("retry: {backoff: 0}", "1:18: retry.backoff: must be a number between 1 and 100, not '0'"),
+        ("slate: maybe", "1:8: slate: must be true or false, not 'maybe'"),
+        ("slate: {enabled: 1}", "1:18: slate.enabled: must be true or false, not '1'"),
         ("log: {level: loud}", "1:14: log.level: must be 'debug', 'info', 'warning' or 'error', not 'loud'"),
         (
             "server: {trusted_proxies: [10.0.0.1/8]}",
@@ -238,6 +263,12 @@ relay: {queue: 3}
     ]
 
 
+def test_account_is_not_doubted_while_a_list_is_wrong(mistakes: Mistakes) -> None:
+    text = "playlists: [{url: ftp://h/, name: one}]\nstreams: {a: {account: one}}"
+
+    assert [mistake.partition(": ")[0] for mistake in mistakes(text)] == ["config.yml:1:19"]
+
+
 def test_mistake_in_a_variable_names_the_variable(mistakes: Mistakes) -> None:
     assert mistakes("server: {port: 1}", {"STREAMPROXY_SERVER__PORT": "x"}) == [
         "STREAMPROXY_SERVER__PORT: server.port: must be a whole number between 0 and 65535, not 'x'"
@@ -286,6 +317,8 @@ playlists:
   - {url: https://h/b.m3u, name: B, user_agent: UA, headers: {Referer: x}, timeout: 5, encoding: latin-1}
 streams:
   a: {url: http://h/, title: A, logo: l, group: G, mode: Direct, metadata: {n: 1}}
+  b: {url: http://b/, account: B, failover: [{url: http://c/, account: B}], strict_live_ts: true}
+merge_playlists: TVG-ID
 relay: {chunk_size: 65500, history: 0}
 log: {level: WARNING, format: json}
 """
@@ -301,6 +334,9 @@ log: {level: WARNING, format: json}
     assert config.playlists[1].name == "B"
     assert config.playlists[1].request_headers == {"User-Agent": "UA", "Referer": "x"}
     assert config.streams["a"].mode is RelayMode.DIRECT
+    assert (config.streams["b"].account, config.streams["b"].failover[0].account) == ("B", "B")
+    assert config.streams["b"].strict_live_ts
+    assert config.merge_playlists == "tvg-id"
     assert config.relay.chunk_size == 65424
     assert (config.log.level, config.log.format) == ("warning", "json")
 
@@ -321,6 +357,10 @@ SECRET = "hunter2-s3cr3t"
         f'streams: {{a: {{headers: {{X: "\\0{SECRET}"}}}}}}',
         f"streams: {{a: {{headers: {SECRET}}}}}",
         f"streams: {SECRET}",
+        f"streams: {{a: {{failover: ['ftp://{SECRET}@h/']}}}}",
+        f"streams: {{a: {{failover_urls: ['http://h:{SECRET}/']}}}}",
+        f"streams: {{a: {{failover_resolver_url: '{SECRET}'}}}}",
+        f"failover: {{resolver_url: 'http://h:{SECRET}/'}}",
         f"server: {{public_url: 'http://h/?token={SECRET}'}}",
         f"server: {{public_url: 'user:{SECRET}@h'}}",
         "server: {port: !secret password}",

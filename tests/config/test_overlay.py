@@ -50,6 +50,99 @@ def test_names_of_m3u_proxy_are_understood(read: Read) -> None:
     assert (config.relay.stall_timeout, config.relay.queue, config.relay.linger) == (7, 100, 3)
 
 
+def test_names_of_m3u_proxy_for_continuity_are_understood(read: Read) -> None:
+    config = read(
+        "",
+        {
+            "USE_STICKY_SESSION": "True",
+            "STREAM_RETRY_ATTEMPTS": "5",
+            "STREAM_RETRY_DELAY": "2.5",
+            "STREAM_TOTAL_TIMEOUT": "0",
+            "STRICT_LIVE_TS": "on",
+            "STRICT_LIVE_TS_PREBUFFER_SIZE": "1000",
+            "STRICT_LIVE_TS_PREBUFFER_TIMEOUT": "3",
+            "STRICT_LIVE_TS_CIRCUIT_BREAKER_TIMEOUT": "4",
+            "STRICT_LIVE_TS_CIRCUIT_BREAKER_COOLDOWN": "5",
+        },
+    )
+
+    assert config.options.use_sticky_session
+    assert (config.retry.attempts, config.retry.delay, config.retry.total_timeout) == (5, 2.5, 0)
+    assert config.strict_live_ts.model_dump() == {
+        "enabled": True,
+        "prebuffer_size": 1000,
+        "prebuffer_timeout": 3,
+        "circuit_breaker_timeout": 4,
+        "circuit_breaker_cooldown": 5,
+    }
+
+
+@pytest.mark.parametrize(("written", "factor"), [("true", 1.5), ("YES", 1.5), ("1", 1.5), ("false", 1), ("0", 1)])
+def test_exponential_backoff_of_m3u_proxy_is_its_factor(read: Read, written: str, factor: float) -> None:
+    assert read("", {"STREAM_RETRY_EXPONENTIAL_BACKOFF": written}).retry.backoff == factor
+
+
+@pytest.mark.parametrize(
+    ("environ", "bits_per_second"),
+    [
+        ({"ENABLE_BITRATE_MONITORING": "true"}, 500_000),
+        ({"ENABLE_BITRATE_MONITORING": "1", "MIN_BITRATE_THRESHOLD": "1000"}, 8000),
+        ({"ENABLE_BITRATE_MONITORING": "false", "MIN_BITRATE_THRESHOLD": "1000"}, 0),
+        ({"MIN_BITRATE_THRESHOLD": "1000"}, 7),
+    ],
+)
+def test_bitrate_of_m3u_proxy_counts_where_it_is_enabled_in_bytes(
+    read: Read, environ: dict[str, str], bits_per_second: int
+) -> None:
+    assert read("failover: {min_bitrate: 7}", environ).failover.min_bitrate == bits_per_second
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"STRICT_LIVE_TS": "maybe"},
+        {"USE_STICKY_SESSION": "2"},
+        {"STREAM_RETRY_EXPONENTIAL_BACKOFF": "maybe"},
+        {"ENABLE_BITRATE_MONITORING": "maybe"},
+        {"ENABLE_BITRATE_MONITORING": "true", "MIN_BITRATE_THRESHOLD": "62.5k"},
+        {"STREAM_RETRY_ATTEMPTS": "many"},
+    ],
+)
+def test_value_that_m3u_proxy_would_refuse_is_a_mistake(mistakes: Mistakes, environ: dict[str, str]) -> None:
+    (mistake,) = mistakes("", environ)
+
+    assert mistake.startswith(f"{next(iter(environ))}: ")
+
+
+def test_own_name_wins_where_m3u_proxys_means_another_unit(read: Read) -> None:
+    environ = {"ENABLE_BITRATE_MONITORING": "true", "STREAMPROXY_FAILOVER__MIN_BITRATE": "5"}
+
+    assert read("", environ).failover.min_bitrate == 5
+
+
+def test_backups_are_made_and_continued_by_index(read: Read) -> None:
+    config = read(
+        "streams: {news: {url: http://a/, failover: [http://b/]}}",
+        {
+            "STREAMPROXY_STREAMS__NEWS__FAILOVER__0__USER_AGENT": "UA",
+            "STREAMPROXY_STREAMS__NEWS__FAILOVER__1": "http://c/",
+            "STREAMPROXY_STREAMS__NEWS__FAILOVER_URLS__0": "http://d/",
+            "STREAMPROXY_SLATE": "false",
+        },
+    )
+
+    news = config.streams["news"]
+    assert [(backup.url, backup.user_agent) for backup in news.failover] == [("http://b/", "UA"), ("http://c/", None)]
+    assert news.failover_urls == ("http://d/",)
+    assert not config.slate.enabled
+
+
+def test_settings_join_a_section_of_one_word(read: Read) -> None:
+    config = read("strict_live_ts: true", {"STRICT_LIVE_TS_PREBUFFER_SIZE": "1000"})
+
+    assert (config.strict_live_ts.enabled, config.strict_live_ts.prebuffer_size) == (True, 1000)
+
+
 def test_lists_are_made_and_continued_by_index(read: Read) -> None:
     config = read(
         "playlists: [http://a/]",

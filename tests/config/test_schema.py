@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from streamproxy.config import RESERVED_NAMES, Config, PlaylistConfig, ServerConfig, StreamConfig
+from streamproxy.config import (
+    RESERVED_NAMES,
+    BackupConfig,
+    Config,
+    FailoverConfig,
+    PlaylistConfig,
+    RetryConfig,
+    ServerConfig,
+    StreamConfig,
+)
 from streamproxy.config.keys import ROOT, Kind
 from streamproxy.config.schema import default_cache_dir
 
@@ -20,7 +29,7 @@ def sections(kind: Kind = ROOT) -> list[type[BaseModel]]:
 def test_every_key_has_a_description_of_its_own() -> None:
     descriptions = [field.description for section in sections() for field in section.model_fields.values()]
 
-    assert len(sections()) == 8
+    assert len(sections()) == 13
     assert all(description and description.endswith(".") for description in descriptions)
 
 
@@ -91,6 +100,86 @@ def test_stream_needs_a_complete_address(url: str) -> None:
 def test_list_needs_a_complete_address_or_a_path(url: str) -> None:
     with pytest.raises(ValidationError):
         PlaylistConfig(url=url)
+
+
+@pytest.mark.parametrize("url", [*INCOMPLETE.split(), "", " ", "http://h/\nx"])
+def test_backup_needs_a_complete_address(url: str) -> None:
+    for wrong in ({"failover": [url]}, {"failover": [{"url": url}]}, {"failover_urls": [url]}):
+        with pytest.raises(ValidationError):
+            StreamConfig.model_validate(wrong)
+
+
+@pytest.mark.parametrize("url", [*INCOMPLETE.split(), "", "demo:", "hls://h/x.m3u8"])
+def test_resolver_needs_a_complete_address(url: str) -> None:
+    with pytest.raises(ValidationError):
+        FailoverConfig(resolver_url=url)
+    with pytest.raises(ValidationError):
+        StreamConfig(failover_resolver_url=url)
+
+
+def test_backup_is_an_address_or_a_mapping() -> None:
+    backups = ["http://a/", {"url": "hls://http://b/", "user_agent": "UA", "account": "provider"}, "demo:"]
+
+    stream = StreamConfig.model_validate({"failover": backups})
+
+    assert stream.failover == (
+        BackupConfig(url="http://a/"),
+        BackupConfig(url="hls://http://b/", user_agent="UA", account="provider"),
+        BackupConfig(url="demo:"),
+    )
+
+
+def test_addresses_of_backups_and_resolvers_are_in_no_repr() -> None:
+    url = "http://h/s3cr3t"
+    config = Config.model_validate(
+        {
+            "failover": {"resolver_url": url},
+            "streams": {"a": {"failover": [url], "failover_urls": [url], "failover_resolver_url": url}},
+        }
+    )
+
+    assert "s3cr3t" not in repr(config)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_bare_text_turns_a_slate_and_strict_streams_on_and_off(enabled: bool) -> None:
+    text = str(enabled).lower()
+
+    config = Config.model_validate({"slate": text, "strict_live_ts": text})
+
+    assert (config.slate.enabled, config.strict_live_ts.enabled) == (enabled, enabled)
+    assert config == Config.model_validate({"slate": {"enabled": text}, "strict_live_ts": {"enabled": text}})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": "-1"},
+        {"attempts": "1.5"},
+        {"delay": "0"},
+        {"backoff": "0.5"},
+        {"backoff": "double"},
+        {"jitter": "1.1"},
+        {"jitter": "20%"},
+        {"jitter": True},
+        {"total_timeout": "nan"},
+    ],
+)
+def test_terms_of_retries_stay_within_their_limits(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        RetryConfig.model_validate(wrong)
+
+
+def test_terms_of_retries_may_be_fractions() -> None:
+    terms = RetryConfig.model_validate({"delay": "0.5", "backoff": "1.5", "jitter": ".25", "total_timeout": "0"})
+
+    assert (terms.delay, terms.backoff, terms.jitter, terms.total_timeout) == (0.5, 1.5, 0.25, 0)
+
+
+def test_null_keeps_a_stream_to_what_is_set_for_all() -> None:
+    stream = StreamConfig.model_validate({"strict_live_ts": None, "use_sticky_session": "false", "account": None})
+
+    assert (stream.strict_live_ts, stream.use_sticky_session, stream.account) == (None, False, None)
 
 
 def test_request_headers_hold_one_user_agent() -> None:

@@ -276,6 +276,11 @@ class Recorder:
         self.chunks.append(data)
         self._changed.set()
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more for now."""
+        return not self.may_go_on.is_set()
+
     async def drain(self) -> None:
         """Wait while it is full."""
         await self.may_go_on.wait()

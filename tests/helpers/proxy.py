@@ -69,7 +69,12 @@ class Viewer:
 
 
 def config(folder: Path, **settings: Any) -> Config:
-    """Make a configuration that listens on a free local port and keeps its cache in a folder of the test."""
+    """Make a configuration that listens on a free local port and keeps its cache in a folder of the test.
+
+    A channel ends with its upstream, unless `retry` says otherwise; and numbered packets, in which there is no program,
+    will do.
+    """
+    settings = {"retry": {"attempts": 0}, "slate": {"enabled": False}, "failover": {"watch": False}} | settings
     server = {"host": "127.0.0.1", "port": 0} | settings.pop("server", {})
     folders = {"cache_dir": str(folder / "cache"), "state_dir": str(folder / "state")}
     return Config.model_validate({"server": server, **folders, **settings})

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from streamproxy.config import Config, PlaylistConfig
 from streamproxy.formats import m3u
-from streamproxy.model import RelayMode
+from streamproxy.model import RelayMode, StreamKind
 from streamproxy.playlist.catalog import Catalog, build
 from streamproxy.playlist.loader import LoadedList, read
 
@@ -110,6 +112,68 @@ def test_streampipes_prefixes_are_cut_off() -> None:
     made = catalog(streams={"a": "hls://https://h/x.m3u8", "b": "httpstream://http://h/y.ts"})
 
     assert [channel.upstreams[0].url for channel in made.channels.values()] == ["https://h/x.m3u8", "http://h/y.ts"]
+
+
+def test_a_stream_has_its_backups_in_order_under_names_of_their_own() -> None:
+    made = catalog(
+        streams={
+            "news": {
+                "url": "http://h/1.ts",
+                "account": "provider",
+                "user_agent": "UA",
+                "headers": {"X-One": "1", "Referer": "r"},
+                "failover_urls": ["hls://http://d/4"],
+                "failover": ["http://b/2.m3u8", {"url": "http://c/3", "account": "other", "headers": {"x-one": "3"}}],
+            }
+        }
+    )
+
+    upstreams = made.channels["news"].upstreams
+    assert [(each.url, each.label, each.account, each.kind) for each in upstreams] == [
+        ("http://h/1.ts", "news", "provider", StreamKind.LIVE),
+        ("http://b/2.m3u8", "news (2)", "", StreamKind.HLS),
+        ("http://c/3", "news (3)", "other", None),
+        ("http://d/4", "news (4)", "", StreamKind.HLS),
+    ]
+    assert upstreams[1].headers == {"X-One": "1", "Referer": "r", "User-Agent": "UA"}
+    assert upstreams[2].headers == {"x-one": "3", "Referer": "r", "User-Agent": "UA"}
+
+
+def test_a_backup_may_be_the_demo_channel_or_say_what_it_is() -> None:
+    backups = ["demo:", {"url": "http://h/2.ts", "kind": "hls"}]
+
+    channel = catalog(streams={"a": {"url": "hls://h/1", "failover": backups}}).channels["a"]
+
+    assert [each.kind for each in channel.upstreams] == [StreamKind.HLS, StreamKind.LIVE, StreamKind.HLS]
+    assert channel.kind is StreamKind.HLS
+
+
+@pytest.mark.parametrize("own", [None, True, False])
+@pytest.mark.parametrize("for_all", [True, False])
+def test_what_is_set_for_a_stream_or_a_list_wins_over_what_is_set_for_all(own: bool | None, for_all: bool) -> None:
+    wanted = for_all if own is None else own
+    switches = {"strict_live_ts": own, "use_sticky_session": own}
+
+    made = catalog(
+        loaded("#EXTM3U\n#EXTINF:-1,A\nhttp://h/1.ts\n", **switches),
+        streams={"a": {"url": "http://h/", **switches}},
+        strict_live_ts=str(for_all).lower(),
+        options={"use_sticky_session": for_all},
+    )
+
+    assert [(each.strict, each.sticky) for each in made.channels.values()] == [(wanted, wanted)] * 2
+
+
+def test_the_resolver_of_a_stream_wins_over_the_one_for_all_and_is_a_secret() -> None:
+    made = catalog(
+        loaded("#EXTM3U\n#EXTINF:-1,A\nhttp://h/1.ts\n"),
+        streams={"a": {"url": "http://h/", "failover_resolver_url": "http://own/s3cr3t"}, "b": "http://h/"},
+        failover={"resolver_url": "http://all/s3cr3t"},
+    )
+
+    resolvers = [each.resolver_url for each in made.channels.values()]
+    assert resolvers == ["http://own/s3cr3t", "http://all/s3cr3t", "http://all/s3cr3t"]
+    assert "s3cr3t" not in repr(made.channels)
 
 
 def test_the_version_changes_with_the_list_and_only_then() -> None:

@@ -38,6 +38,10 @@ class MemorySink:
         self.chunks.append(data)
         self._changed.set()
 
+    @property
+    def full(self) -> bool:
+        return not self.open.is_set()
+
     async def drain(self) -> None:
         await self.open.wait()
 
@@ -438,6 +442,8 @@ async def test_an_upstream_waits_for_a_slow_sink_and_silence_is_not_its_fault() 
 
 async def test_an_upstream_is_not_blamed_for_a_sink_that_breaks() -> None:
     class BrokenSink(MemorySink):
+        full = True
+
         async def drain(self) -> None:
             raise ConnectionResetError("the viewer is gone")
 

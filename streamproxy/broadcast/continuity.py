@@ -1,0 +1,303 @@
+"""A channel without an end: whatever becomes of its upstreams, its viewers get one stream."""
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from streamproxy.broadcast.broadcast import Taker
+from streamproxy.broadcast.failover import Attempt, Failover, FailoverTerms, RetryTerms
+from streamproxy.broadcast.line import Line
+from streamproxy.broadcast.take import Take
+from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamNotMedia, UpstreamRefused
+from streamproxy.formats.health import VitalTerms
+from streamproxy.formats.splice import Former
+from streamproxy.model import DEMO_URL, TRANSPORT_STREAM, Channel, Source, StreamFormat, Upstream
+
+_PATIENCE = 10.0
+"""Seconds to wait for the point where decoding can start."""
+_IDLE = 0.3
+"""Seconds between packets that mean nothing, while there is nothing else to send."""
+_SLATE = Upstream("", "slate")
+_FORBIDDEN_OR_GONE = frozenset({401, 403, 404, 410})
+
+_log = structlog.stdlib.get_logger("streamproxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Slates:
+    """What viewers see while nothing plays.
+
+    Attributes:
+        make: Makes the source of a slate, given whether every connection of the provider is in use.
+        delay: Seconds without a stream after which it is shown.
+    """
+
+    make: Callable[[bool], Source]
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a channel is kept going.
+
+    Attributes:
+        retry: How one upstream is tried again.
+        failover: How upstreams take turns.
+        slates: What is shown while nothing plays; None for nothing.
+        vitals: What is wrong with a stream although it comes.
+        prebuffer_size: Bytes that are gathered before the first is passed on.
+        prebuffer_timeout: Seconds that gathering takes at most.
+    """
+
+    retry: RetryTerms
+    failover: FailoverTerms
+    slates: Slates | None
+    vitals: VitalTerms
+    prebuffer_size: int = 0
+    prebuffer_timeout: float = 0.0
+
+
+class Continuity:
+    """Runs the upstreams of a channel, one after the other, into one stream.
+
+    An upstream that is lost is opened again, or the next one is. Where another is wanted while one plays, that one
+    plays on until the other can be put in its place.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        open_source: Callable[[Upstream], Source],
+        terms: Terms,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare, without opening anything.
+
+        Args:
+            channel: Whose upstreams to run.
+            open_source: Makes the source of one of them, without opening it.
+            terms: How the channel is kept going.
+            jitter: Returns a random number from 0 to 1.
+        """
+        self._channel = channel
+        self._open_source = open_source
+        self._terms = terms
+        self._policy = Failover(len(channel.upstreams), terms.retry, terms.failover, jitter=jitter)
+        self._line: Line | None = None
+        self._playing: Take | None = None
+        self._preparing: Take | None = None
+        self._last: Upstream | None = None
+        self._former: Former | None = None
+        self._reason: UpstreamError | None = None
+        self._wanted: asyncio.Future[int | None] | None = None
+        self._log = _log.bind(channel=channel.id)
+
+    @property
+    def format(self) -> StreamFormat:
+        """How the stream is packed; known with its first write."""
+        return (self._line and self._line.format) or TRANSPORT_STREAM
+
+    def switch(self, index: int | None = None) -> bool:
+        """Go to another upstream by hand, as soon as that can be played; tell whether there was one to leave.
+
+        Args:
+            index: Which; None for the next in order.
+        """
+        if self._wanted is None or self._wanted.done():
+            return False
+        self._wanted.set_result(index)
+        return True
+
+    async def run(self, sink: Taker) -> None:
+        """Feed the taker until the stream has come to its own end, or every upstream has failed for too long.
+
+        Raises:
+            UpstreamError: Why the channel was given up.
+        """
+        self._line = line = Line(
+            sink,
+            vital_terms=self._terms.vitals,
+            prebuffer_size=self._terms.prebuffer_size,
+            prebuffer_timeout=self._terms.prebuffer_timeout,
+        )
+        attempt: Attempt | None = self._policy.begin(_now())
+        try:
+            while attempt:
+                attempt = await self._play(line, attempt)
+        finally:
+            line.close()
+            if self._playing:
+                await self._playing.stop()
+
+    async def _play(self, line: Line, attempt: Attempt) -> Attempt | None:
+        """Put an upstream in force, and follow it until it is lost; return what is next, None at the stream's own end.
+
+        Raises:
+            UpstreamError: Nothing is next.
+        """
+        first = not line.begun
+        async with self._holding(line):
+            take = await self._find(line, attempt)
+        self._put_in_force(take, first=first)
+        return await self._follow(line, take)
+
+    async def _find(self, line: Line, attempt: Attempt) -> Take:
+        """Try one upstream after the other, until one can be played."""
+        while True:
+            try:
+                await asyncio.sleep(attempt.at - _now())
+                return await self._prepare(line, attempt.index)
+            except UpstreamError as error:
+                attempt = self._next(error)
+
+    async def _prepare(self, line: Line, index: int) -> Take:
+        upstream = self._channel.upstreams[index]
+        source = self._open_source(upstream)
+        take = Take(upstream, source, line, former=lambda: self._former_of(upstream), watched=upstream.url != DEMO_URL)
+        self._preparing = take
+        try:
+            await take.prepare(_PATIENCE)
+        except BaseException:
+            await take.stop()
+            raise
+        finally:
+            self._preparing = None
+        return take
+
+    def _former_of(self, upstream: Upstream) -> Former | None:
+        return self._former if upstream == self._last else None
+
+    def _put_in_force(self, take: Take, *, first: bool = False) -> None:
+        self._playing = take
+        self._last = take.upstream
+        take.enter()
+        self._policy.playing(_now())
+        if not first:
+            self._log.info("upstream_in_force", upstream=take.upstream.label)
+
+    async def _follow(self, line: Line, take: Take) -> Attempt | None:
+        """Wait until what plays is lost; put others in its place meanwhile, where that is wanted."""
+        while True:
+            wanted = self._wanted = asyncio.get_running_loop().create_future()
+            look_back_at = self._policy.fail_back_at()
+            timeout = None if look_back_at is None else max(0, look_back_at - _now())
+            await asyncio.wait((take.over, wanted), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if take.over.done():
+                return await self._end(line, take)
+            by_hand = wanted.done()
+            index = wanted.result() if by_hand else self._policy.preferred
+            if index is None:
+                index = (self._policy.current + 1) % len(self._channel.upstreams)
+            try:
+                take = await self._relieve(line, take, index, by_hand=by_hand)
+            except UpstreamBusy:
+                # There is one connection for both: what plays has to make room.
+                await self._shut(line, take)
+                return self._policy.switch(_now(), index) if by_hand else self._policy.fail_back(_now())
+
+    async def _relieve(self, line: Line, take: Take, index: int, *, by_hand: bool) -> Take:
+        """Put another upstream in the place of one that plays; return the one that is in force then.
+
+        Raises:
+            UpstreamBusy: Both cannot be open at once.
+        """
+        label = self._channel.upstreams[index].label
+        try:
+            other = await self._prepare(line, index)
+        except UpstreamBusy:
+            raise
+        except UpstreamError as error:
+            self._log.warning("switch_failed", upstream=label, reason=error.reason)
+            if not by_hand:
+                self._policy.put_off_fail_back(_now())
+            return take
+        if by_hand:
+            self._policy.switch(_now(), index)
+        else:
+            self._policy.fail_back(_now())
+        take.retire()
+        line.finish()
+        self._put_in_force(other)
+        await take.stop()
+        return other
+
+    async def _end(self, line: Line, take: Take) -> Attempt | None:
+        """Shut what is over, and decide what is next."""
+        error = take.over.result()
+        await self._shut(line, take, whole=error is None)
+        return self._next(error) if error else None
+
+    async def _shut(self, line: Line, take: Take, *, whole: bool = False) -> None:
+        """Take what plays out of force, and wait until it is shut."""
+        take.retire()
+        self._former = line.finish(whole=whole)
+        self._playing = None
+        await take.stop()
+
+    def _next(self, error: UpstreamError) -> Attempt:
+        attempt = self._policy.lost(_now(), fatal=self._is_fatal(error), busy=isinstance(error, UpstreamBusy))
+        if attempt is None:
+            raise error
+        label = self._channel.upstreams[attempt.index].label
+        self._reason = error
+        self._log.warning("upstream_lost", upstream=error.label, reason=error.reason, next=label)
+        return attempt
+
+    def _is_fatal(self, error: UpstreamError) -> bool:
+        """Tell whether an upstream is better left alone; but whoever has one only tries that again."""
+        if len(self._channel.upstreams) == 1:
+            return False
+        refused = isinstance(error, UpstreamRefused) and error.status in _FORBIDDEN_OR_GONE
+        return refused or isinstance(error, UpstreamNotMedia)
+
+    @asynccontextmanager
+    async def _holding(self, line: Line) -> AsyncIterator[None]:
+        """Hold the line while nothing plays."""
+        if not line.begun:
+            yield
+            return
+        holding = asyncio.create_task(self._hold(line), name=f"holding the line of {self._channel.id}")
+        try:
+            yield
+        finally:
+            holding.cancel()
+            await asyncio.wait([holding])
+            if not holding.cancelled():
+                holding.result()
+
+    async def _hold(self, line: Line) -> None:
+        slates = self._terms.slates
+        shown_at = _now() + slates.delay if slates and line.splices else math.inf
+        while _now() < shown_at:
+            line.idle()
+            await asyncio.sleep(_IDLE)
+        assert slates
+        source = slates.make(isinstance(self._reason, UpstreamBusy))
+        slate = Take(_SLATE, source, line, former=lambda: None, watched=False)
+        try:
+            await slate.prepare(_PATIENCE)
+            while self._preparing and self._preparing.receiving:
+                # What comes may go on exactly where the last one ended, unless something is put in between.
+                line.idle()
+                await asyncio.sleep(_IDLE)
+            self._show(slate)
+            await slate.over
+        finally:
+            await slate.stop()
+            line.finish()
+
+    def _show(self, slate: Take) -> None:
+        slate.enter()
+        if self._former:
+            self._former = replace(self._former, last=b"")
+        self._log.info("slate_shown")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,153 @@
+"""The one stream that the viewers of a channel get, whatever feeds it at the moment."""
+
+import asyncio
+
+from streamproxy.broadcast.broadcast import Taker
+from streamproxy.errors import UpstreamNotMedia
+from streamproxy.formats.health import Ailment, Vitals, VitalTerms
+from streamproxy.formats.mpegts import Entry
+from streamproxy.formats.splice import Candidate, Former, Splicer
+from streamproxy.model import TRANSPORT_STREAM, StreamFormat
+
+
+class Line:
+    """Passes a stream on, and splices another one to it where it ends.
+
+    Transport streams are spliced without a seam. Fragmented MP4 is passed on as it is: another stream of it begins with
+    its own header.
+
+    Attributes:
+        format: How the stream is packed; None before there is any.
+        begun: Whether viewers have got any of it.
+    """
+
+    def __init__(
+        self,
+        taker: Taker,
+        *,
+        vital_terms: VitalTerms | None = None,
+        prebuffer_size: int = 0,
+        prebuffer_timeout: float = 0,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            taker: Who takes the stream.
+            vital_terms: What is wrong with a stream; None for nothing.
+            prebuffer_size: Bytes that are gathered before the first is passed on.
+            prebuffer_timeout: Seconds that gathering takes at most.
+        """
+        self.format: StreamFormat | None = None
+        self.begun = False
+        self._taker = taker
+        self._splicer = Splicer()
+        self._vital_terms = vital_terms
+        self._vitals: Vitals | None = None
+        self._prebuffer_size = prebuffer_size
+        self._prebuffer_timeout = prebuffer_timeout
+        self._gathered: list[tuple[bytes, tuple[Entry, ...]]] = []
+        self._gathering: asyncio.TimerHandle | None = None
+
+    def agree(self, form: StreamFormat, label: str) -> None:
+        """Settle how the stream is packed, which the first upstream decides.
+
+        Args:
+            form: How an upstream is packed.
+            label: The name of that upstream.
+
+        Raises:
+            UpstreamNotMedia: The viewers were promised something else.
+        """
+        if self.format and self.format.media_type != form.media_type:
+            reason = f"the upstream sends {form.media_type}, and its viewers get {self.format.media_type}"
+            raise UpstreamNotMedia(label, reason)
+        another = self.format is not None and form.header != self.format.header
+        self.format = form
+        if another and self.begun:
+            self._pass_on(form.header)
+
+    @property
+    def splices(self) -> bool:
+        """Whether another upstream can take over without a seam."""
+        return self.format is None or self.format.media_type == TRANSPORT_STREAM.media_type
+
+    def feed(self, data: bytes) -> Ailment | None:
+        """Take more of the stream in force; tell what is wrong with it."""
+        if not self.splices:
+            self._pass_on(data)
+            return None
+        for piece in self._splicer.feed(data):
+            self._pass_on(piece.data, piece.entries)
+        if self._vitals is None:
+            return None
+        return self._vitals.feed(asyncio.get_running_loop().time(), data, self._splicer.indexed)
+
+    def finish(self, *, whole: bool = False) -> Former | None:
+        """Say that the stream in force has ended.
+
+        Args:
+            whole: Whether nothing of it is torn; else what is torn is dropped.
+
+        Returns:
+            What it is to be recognised by, if it begins again with what it sent already.
+        """
+        if not self.splices:
+            return None
+        for piece in self._splicer.finish(whole=whole):
+            self._pass_on(piece.data, piece.entries)
+        return self._splicer.former()
+
+    def enter(self, candidate: Candidate | None, *, watched: bool) -> None:
+        """Put a stream in force.
+
+        Args:
+            candidate: What is there of it; None for the first, which has yet to be fed.
+            watched: Whether to look for what is wrong with it.
+        """
+        if candidate:
+            for piece in self._splicer.enter(candidate):
+                self._pass_on(piece.data, piece.entries)
+        terms = self._vital_terms if watched and self.splices else None
+        self._vitals = Vitals(terms, self._splicer.indexer) if terms else None
+
+    def idle(self) -> None:
+        """Send what means nothing, so that nobody takes the connection for dead."""
+        if self.begun and self.splices:
+            self._pass_on(self._splicer.idle())
+
+    @property
+    def full(self) -> bool:
+        """Whether viewers who are waited for are behind."""
+        return self._taker.full
+
+    async def drain(self) -> None:
+        """Wait until the viewers can take more, if they are waited for."""
+        await self._taker.drain()
+
+    def close(self) -> None:
+        """Pass on nothing more."""
+        if self._gathering:
+            self._gathering.cancel()
+        self._gathered.clear()
+
+    def _pass_on(self, data: bytes, entries: tuple[Entry, ...] = ()) -> None:
+        if not self.begun and self._prebuffer_size:
+            self._gather(data, entries)
+        else:
+            self.begun = True
+            self._taker.write(data, entries)
+
+    def _gather(self, data: bytes, entries: tuple[Entry, ...]) -> None:
+        self._gathered.append((data, entries))
+        if sum(len(piece) for piece, _ in self._gathered) >= self._prebuffer_size:
+            self._release()
+        elif not self._gathering:
+            self._gathering = asyncio.get_running_loop().call_later(self._prebuffer_timeout, self._release)
+
+    def _release(self) -> None:
+        if self._gathering:
+            self._gathering.cancel()
+        self.begun = True
+        for data, entries in self._gathered:
+            self._taker.write(data, entries)
+        self._gathered.clear()

@@ -1,0 +1,169 @@
+"""One upstream's turn on the line: from its opening until it is lost."""
+
+import asyncio
+from collections.abc import Callable
+
+from streamproxy.broadcast.line import Line
+from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia
+from streamproxy.formats.health import Ailment
+from streamproxy.formats.splice import Candidate, Former
+from streamproxy.model import Source, Upstream
+
+_MOST_WAITED_WITH = 8 << 20
+"""Bytes that are searched for a point where decoding can start; then it starts anywhere."""
+
+_AILMENTS = {
+    Ailment.NO_MEDIA: "there is no program in what the upstream sends",
+    Ailment.NO_VIDEO: "the upstream sends no pictures any more",
+    Ailment.FROZEN: "the upstream's clock stands still",
+    Ailment.LOOP: "the upstream sends a short clip over and over",
+    Ailment.LOW_BITRATE: "the upstream sends too little",
+}
+
+
+class Take:
+    """Runs a source. It is the sink of its source: first it gets ready beside what plays, then it is put in force.
+
+    The first on a line is in force from its first byte: there is nothing to be spliced to.
+
+    Attributes:
+        upstream: What runs.
+        over: Done when it has ended; its result is why, or None if the stream has come to its own end.
+    """
+
+    def __init__(
+        self, upstream: Upstream, source: Source, line: Line, *, former: Callable[[], Former | None], watched: bool
+    ) -> None:
+        """Prepare, without opening anything.
+
+        Args:
+            upstream: What to run.
+            source: Reads it.
+            line: Where it goes.
+            former: Tells, with its first bytes, what it sent before and may send again; None if it sent nothing.
+            watched: Whether it counts as lost when something is wrong with what it sends.
+        """
+        self.upstream = upstream
+        self.over: asyncio.Future[UpstreamError | None] = asyncio.get_running_loop().create_future()
+        self._source = source
+        self._line = line
+        self._watched = watched
+        self._former = former
+        self._candidate: Candidate | None = None
+        self._waited_with = 0
+        self._in_force = False
+        self._retired = False
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def receiving(self) -> bool:
+        """Whether any of it has come."""
+        return self._in_force or self._candidate is not None
+
+    async def prepare(self, patience: float) -> None:
+        """Open it, and wait until it can be put in force.
+
+        Args:
+            patience: Seconds to wait for the point where decoding can start; then it starts anywhere.
+
+        Raises:
+            UpstreamError: It was lost before.
+        """
+        self._task = asyncio.create_task(self._run(), name=f"upstream {self.upstream.label}")
+        ready = asyncio.ensure_future(self._ready.wait())
+        try:
+            await asyncio.wait((ready, self.over), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            while not (ready.done() or self.over.done() or (self._candidate and self._candidate.settle())):
+                await asyncio.wait((ready, self.over), timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if self.over.done() and not self._ready.is_set():
+            raise self.over.result() or UpstreamBroken(self.upstream.label, "the upstream ended at once")
+
+    def enter(self) -> None:
+        """Put it in force."""
+        self._in_force = True
+        if self._candidate:
+            self._line.enter(self._candidate, watched=self._watched)
+            self._candidate = None
+
+    def retire(self) -> None:
+        """Take it out of force: what it still sends is dropped."""
+        self._retired = True
+
+    async def stop(self) -> None:
+        """End it, and wait until it is shut."""
+        self.retire()
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def write(self, data: bytes, /) -> None:
+        """Take more of the source."""
+        if self._retired:
+            return
+        if self._candidate:
+            self._prepare_with(self._candidate, data)
+        elif self._in_force:
+            if ailment := self._line.feed(data):
+                self._end(UpstreamNotMedia(self.upstream.label, _AILMENTS[ailment]))
+        else:
+            self._begin(data)
+
+    def splice(self) -> None:
+        """Take what comes next for another stream, with clocks and counters of its own."""
+        if self._in_force and self._line.splices:
+            self._line.finish(whole=True)
+            self._wait_with(Candidate())
+
+    @property
+    def full(self) -> bool:
+        """Whether viewers who are waited for are behind."""
+        return self._in_force and self._line.full
+
+    async def drain(self) -> None:
+        """Wait until the viewers can take more, if they are waited for."""
+        if self._in_force:
+            await self._line.drain()
+
+    def _begin(self, data: bytes) -> None:
+        """Take the first bytes."""
+        self._line.agree(self._source.format, self.upstream.label)
+        if self._line.begun and self._line.splices:
+            self._wait_with(Candidate(self._former()))
+            self.write(data)
+        else:
+            self._in_force = True
+            self._line.enter(None, watched=self._watched)
+            self._line.feed(data)
+            self._ready.set()
+
+    def _wait_with(self, candidate: Candidate) -> None:
+        self._candidate = candidate
+        self._waited_with = 0
+
+    def _prepare_with(self, candidate: Candidate, data: bytes) -> None:
+        candidate.feed(data)
+        self._waited_with += len(data)
+        if candidate.ready or (self._waited_with > _MOST_WAITED_WITH and candidate.settle()):
+            self._ready.set()
+            if self._in_force:
+                self.enter()
+
+    async def _run(self) -> None:
+        try:
+            await self._source.run(self)
+        except UpstreamError as error:
+            self._end(error)
+        except Exception as error:
+            # A mistake of ours, for the root of the channel's task to report.
+            if not self.over.done():
+                self.over.set_exception(error)
+            raise
+        else:
+            self._end(None)
+
+    def _end(self, reason: UpstreamError | None) -> None:
+        if not self.over.done():
+            self.over.set_result(reason)

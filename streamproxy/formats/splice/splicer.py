@@ -1,0 +1,201 @@
+"""What a channel sends: one transport stream, out of one source after another (ISO/IEC 13818-1)."""
+
+from dataclasses import replace
+
+from streamproxy.formats.mpegts import Entry, Indexed, Indexer
+from streamproxy.formats.mpegts.packets import PACKET_SIZE, SYNC_BYTE
+from streamproxy.formats.mpegts.psi import NULL_PID
+from streamproxy.formats.splice.candidate import Candidate
+from streamproxy.formats.splice.chunks import Chunk, Piece, Recent
+from streamproxy.formats.splice.ending import Ending, read_ending
+from streamproxy.formats.splice.hold import Hold
+from streamproxy.formats.splice.layout import Layout
+from streamproxy.formats.splice.replay import Former
+from streamproxy.formats.splice.rewriter import Rewriter
+from streamproxy.formats.splice.timing import shift_onto
+
+_PROMPT_CHUNKS = 2
+_REMEMBERED_BYTES, _REMEMBERED_CHUNKS = 4 << 20, 2_048
+"""Of the output: all that a following source has to go on from must be in it."""
+_RECOGNISED_BYTES = 1 << 18
+"""Of the source in force: enough to recognise it by."""
+
+_NULL_PACKET = bytes((SYNC_BYTE, NULL_PID >> 8, NULL_PID & 0xFF, 0x10)).ljust(PACKET_SIZE, b"\xff")
+_IDLE = 7 * _NULL_PACKET
+
+
+class Splicer:
+    """Makes one stream out of sources that come one after another, so that a player notices no seam.
+
+    The first source passes untouched: what comes out are the objects that went in. All others are rewritten to go on
+    with PIDs, continuity counters, clocks and time stamps where the output ended. A source ends where its video and
+    audio is complete, and the next begins at an entry point.
+
+    No input makes it fail. It keeps the last 2 MiB of its output and up to 1 MiB that is held back for a clean cut.
+
+    Attributes:
+        indexed: What was found in the packets fed last.
+    """
+
+    def __init__(self, *, clean_cut: bool = True) -> None:
+        """Start with the first source in force.
+
+        Args:
+            clean_cut: Whether to hold back the newest chunks until no picture and no sound in them could be cut. It
+                delays a stream by a picture or a PES packet of sound, by no more than 8 chunks or 1 MiB, and the first
+                two chunks not at all.
+        """
+        self.indexed = Indexed((), 0, None)
+        self._clean_cut = clean_cut
+        self._indexer = Indexer()
+        self._hold = Hold(clean_cut=clean_cut, prompt=_PROMPT_CHUNKS)
+        self._in_force = True
+        self._complete = 0
+        self._decode_time: int | None = None
+        self._left: list[Chunk] = []
+        self._fed = Recent(most_bytes=_RECOGNISED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
+        self._layout: Layout | None = None
+        self._rewriter: Rewriter | None = None
+        self._counters: dict[int, int] = {}
+        self._output = Recent(most_bytes=_REMEMBERED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
+        self._position = 0
+        self._offset = 0
+
+    def feed(self, packets: bytes) -> list[Piece]:
+        """Take the next packets of the source in force.
+
+        Args:
+            packets: Whole packets, 188 bytes each; best 32 to 64 KiB at a time.
+
+        Returns:
+            What may be published now. Nothing while no source is in force.
+        """
+        if not self._in_force or not packets:
+            return []
+        start = self._indexer.position
+        indexed = self._indexer.feed(packets)
+        self.indexed = indexed
+        self._fed.append(packets)
+        self._complete = indexed.complete
+        if indexed.decode_time is not None:
+            self._decode_time = indexed.decode_time
+        chunk = Chunk(packets, start, indexed.entries, indexed.decode_time)
+        complete = indexed.complete if self._indexer.program else None
+        return [self._publish(passed) for passed in self._hold.add(chunk, complete)]
+
+    def finish(self, *, whole: bool = False) -> list[Piece]:
+        """End the source in force, if there is one.
+
+        Args:
+            whole: Whether it ended by itself where nothing is cut, like an HLS segment: then all of it is published.
+
+        Returns:
+            What is complete of what was held back; the rest is dropped.
+        """
+        if not self._in_force:
+            return []
+        self._in_force = False
+        if whole:
+            passed, self._left = self._hold.release(), []
+        else:
+            passed, self._left = self._hold.cut(self._complete, self._indexer.program)
+        return [self._publish(chunk) for chunk in passed]
+
+    def former(self) -> Former:
+        """Return what the source that was in force last is recognised by, if it begins with what it sent already.
+
+        To be asked for once it is finished: before, what it will have sent is not known.
+        """
+        return Former.of(self._fed, self._decode_time)
+
+    @property
+    def indexer(self) -> Indexer:
+        """The index of the source in force; another one once another source is entered."""
+        return self._indexer
+
+    def idle(self) -> bytes:
+        """Return 7 null packets, 1316 bytes, to hold the line while nothing plays: they are part of the output."""
+        self._position += len(_IDLE)
+        return _IDLE
+
+    def candidate(self, *, replay: bool) -> Candidate:
+        """Make what gets a source ready to take over.
+
+        Args:
+            replay: Whether it is the source that was in force last, so that it may begin with what it sent already.
+                Only once that was finished: before, what it will have sent is not known.
+        """
+        if not replay or self._in_force:
+            return Candidate()
+        return Candidate(Former.of(self._fed, self._decode_time))
+
+    def enter(self, candidate: Candidate) -> list[Piece]:
+        """Go on with another source; the one in force is finished if that was not done.
+
+        Args:
+            candidate: A source that is ready. From now on its packets are fed here, and no more to it.
+
+        Returns:
+            What may be published now.
+
+        Raises:
+            ValueError: It is not ready.
+        """
+        if not candidate.ready:
+            raise ValueError("the candidate is not ready")
+        pieces = self.finish()
+        self._in_force = True
+        continuation = candidate.continuation()
+        if continuation is None:
+            return pieces + self._join(candidate)
+        self._hold.restore(self._left)
+        self._left = []
+        for packets in continuation:
+            pieces += self.feed(packets)
+        return pieces
+
+    def _join(self, candidate: Candidate) -> list[Piece]:
+        """Go on at the entry point of another source."""
+        entry = candidate.entry
+        assert entry is not None
+        layout = self._layout = self._layout or Layout(self._indexer.tables)
+        ending = self._ending(layout)
+        beginning = candidate.beginning()
+        rewriter = self._rewriter = Rewriter(layout, ending, entry.tables, shift_onto(ending, beginning))
+        head = Piece(rewriter.begin(candidate.before_entry()))
+        rewriter.open(beginning.presentation_time)
+        self._indexer, self._complete = candidate.indexer, candidate.complete
+        self._decode_time = candidate.decode_time
+        self._hold = Hold(clean_cut=self._clean_cut)
+        self._left = []
+        self._fed = Recent(most_bytes=_RECOGNISED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
+        self._note(head)
+        pieces = [head]
+        for chunk in candidate.from_entry():
+            self._fed.append(chunk.data)
+            pieces += [self._publish(passed) for passed in self._hold.add(chunk, candidate.complete)]
+        return pieces
+
+    def _ending(self, layout: Layout) -> Ending:
+        """Read the end of the output; counters of PIDs that have not been in use are remembered from earlier on."""
+        ending = read_ending(self._output, layout.program)
+        in_use = {stream.pid for stream in layout.program.streams} if layout.program else set()
+        older = {pid: counter for pid, counter in self._counters.items() if pid not in in_use}
+        self._counters = {pid: counter for pid, counter in {**older, **ending.counters}.items() if pid in layout.pids}
+        return replace(ending, counters={**ending.counters, **self._counters})
+
+    def _publish(self, chunk: Chunk) -> Piece:
+        piece = self._rewriter.rewrite(chunk, self._position) if self._rewriter is not None else self._untouched(chunk)
+        self._note(piece)
+        return piece
+
+    def _untouched(self, chunk: Chunk) -> Piece:
+        before, self._offset = self._offset, self._position - chunk.start
+        # Null packets may stand between an entry that was found late and its chunk.
+        entries = (entry for entry in chunk.entries if entry.position >= chunk.start or before == self._offset)
+        moved = (Entry(entry.position + self._offset, entry.tables) for entry in entries)
+        return Piece(chunk.data, chunk.entries if not self._offset else tuple(moved))
+
+    def _note(self, piece: Piece) -> None:
+        self._position += len(piece.data)
+        self._output.append(piece.data)

@@ -1,0 +1,84 @@
+"""What feeds a channel, put together from the settings in force."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from streamproxy.broadcast.continuity import Continuity, Slates, Terms
+from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
+from streamproxy.config import Config
+from streamproxy.formats.health import VitalTerms
+from streamproxy.model import Channel, Source, Upstream
+
+_SLATE_DELAY = 3.0
+"""Seconds without a stream after which a slate is shown: most losses are over by then."""
+_SHORTEST_DELAY = 0.1
+"""Seconds between two tries of an upstream, whatever is configured: no provider is to be hammered."""
+
+_MEDIA_WITHIN = 15.0
+_MEDIA_WITHIN_BYTES = 32 << 20
+_VIDEO_WITHIN = 15.0
+_FROZEN_AFTER = 15.0
+
+OpenSource = Callable[[Channel, Upstream], Source]
+MakeSlate = Callable[[bool], Source]
+
+
+def feed_of(channel: Channel, config: Config, open_source: OpenSource, make_slate: MakeSlate) -> Continuity:
+    """Make what feeds a channel, without opening anything.
+
+    Args:
+        channel: The channel.
+        config: The settings in force.
+        open_source: Makes the source of one of its upstreams.
+        make_slate: Makes the source of a slate, given whether all connections of the provider are in use.
+    """
+    strict = config.strict_live_ts
+    return Continuity(
+        channel,
+        lambda upstream: open_source(channel, upstream),
+        Terms(
+            _retry_terms(config),
+            _failover_terms(config, strict=channel.strict),
+            Slates(make_slate, _SLATE_DELAY) if config.slate.enabled else None,
+            _vital_terms(config, alone=len(channel.upstreams) == 1),
+            strict.prebuffer_size if channel.strict else 0,
+            strict.prebuffer_timeout,
+        ),
+    )
+
+
+def _retry_terms(config: Config) -> RetryTerms:
+    retry, slate = config.retry, config.slate
+    terms = RetryTerms(
+        attempts=retry.attempts,
+        delay=max(retry.delay, _SHORTEST_DELAY),
+        backoff=retry.backoff,
+        max_delay=max(retry.max_delay, _SHORTEST_DELAY),
+        jitter=retry.jitter,
+        total_timeout=retry.total_timeout,
+    )
+    if not slate.enabled:
+        return terms
+    # A slate is shown until an upstream returns, so it is what ends the trying.
+    return replace(terms, total_timeout=slate.limit and _SLATE_DELAY + slate.limit)
+
+
+def _failover_terms(config: Config, *, strict: bool) -> FailoverTerms:
+    failover = config.failover
+    cooldown = config.strict_live_ts.circuit_breaker_cooldown if strict else failover.cooldown
+    return FailoverTerms(cooldown, failover.fail_back, failover.healthy_after)
+
+
+def _vital_terms(config: Config, *, alone: bool) -> VitalTerms:
+    bytes_per_second = config.failover.min_bitrate // 8
+    if not config.failover.watch:
+        return VitalTerms(min_bitrate=bytes_per_second)
+    return VitalTerms(
+        min_bitrate=bytes_per_second,
+        media_within=_MEDIA_WITHIN,
+        media_within_bytes=_MEDIA_WITHIN_BYTES,
+        video_within=_VIDEO_WITHIN,
+        frozen_after=_FROZEN_AFTER,
+        # Where there is no other, a clip that says so is better than nothing.
+        loops=not alone,
+    )

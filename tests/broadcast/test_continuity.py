@@ -1,0 +1,482 @@
+"""Whatever becomes of the upstreams, viewers get one stream without a fault; time is virtual."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from streamproxy.broadcast.continuity import Continuity, Slates, Terms
+from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
+from streamproxy.errors import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamNotMedia, UpstreamRefused
+from streamproxy.formats.health import VitalTerms
+from streamproxy.formats.mpegts import Entry
+from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, StreamFormat, Upstream
+from tests.formats.splice.synthetic import FRAME, Maker
+from tests.helpers.tscheck import check
+from tests.helpers.virtual_time import in_virtual_time, now
+
+RETRY = RetryTerms(attempts=3, delay=1, backoff=2, max_delay=15, jitter=0, total_timeout=60)
+FAILOVER = FailoverTerms(cooldown=60, fail_back=None, healthy_after=10)
+TERMS = Terms(RETRY, FAILOVER, None, VitalTerms())
+NULL = b"\x47\x1f\xff\x10"
+
+Play = Callable[[Sink], Awaitable[None]]
+
+
+class Viewer:
+    """Takes what a channel sends.
+
+    Attributes:
+        pieces: What came, and when.
+    """
+
+    full = False
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[float, bytes]] = []
+        self.entries: list[Entry] = []
+        self._changed = asyncio.Event()
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(data for _, data in self.pieces)
+
+    def write(self, data: bytes, entries: Sequence[Entry] = (), /) -> None:
+        self.pieces.append((now(), data))
+        self.entries += entries
+        self._changed.set()
+
+    async def drain(self) -> None:
+        """Take everything."""
+
+    async def until(self, condition: Callable[[bytes], bool]) -> None:
+        async with asyncio.timeout(1000):
+            while not condition(self.data):
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Camera:
+    """What a provider sends: two pictures a piece, at their pace.
+
+    Attributes:
+        shown: Pictures sent.
+    """
+
+    def __init__(self, begin: int = 0) -> None:
+        self._maker = Maker()
+        self._time = begin
+        self.shown = 0
+
+    async def play(self, sink: Sink, pictures: int = 1 << 30) -> None:
+        for number in range(pictures):
+            if number % 10 == 0:
+                sink.write(self._maker.tables())
+            sink.write(self._maker.picture(self._time, key=number % 10 == 0) + self._maker.sound(self._time))
+            self._time += FRAME
+            self.shown += 1
+            await asyncio.sleep(0.04)
+
+
+@dataclass
+class Scene:
+    """A channel, its upstreams and its viewer.
+
+    Attributes:
+        plays: By label of the upstream, what each of its connections does; the last one again and again.
+        opened: Which upstreams were opened, and when.
+        open: Which are open now.
+    """
+
+    plays: dict[str, list[Play]]
+    terms: Terms = TERMS
+    opened: list[tuple[str, float]] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+    form: StreamFormat = TRANSPORT_STREAM
+    viewer: Viewer = field(default_factory=Viewer)
+
+    def feed(self) -> Continuity:
+        upstreams = tuple(Upstream(f"http://{label}/", label) for label in self.plays if label != "slate")
+        return Continuity(Channel("news", "News", upstreams), self.source, self.terms, jitter=lambda: 0.0)
+
+    def source(self, upstream: Upstream) -> "Source":
+        return Source(self, upstream.label)
+
+    @property
+    def labels(self) -> list[str]:
+        return [label for label, _ in self.opened]
+
+
+class Source:
+    def __init__(self, scene: Scene, label: str) -> None:
+        self._scene = scene
+        self._label = label
+
+    @property
+    def format(self) -> StreamFormat:
+        return self._scene.form
+
+    async def run(self, sink: Sink) -> None:
+        plays = self._scene.plays[self._label]
+        play = plays.pop(0) if len(plays) > 1 else plays[0]
+        self._scene.opened.append((self._label, now()))
+        self._scene.open.append(self._label)
+        try:
+            await play(sink)
+        finally:
+            await asyncio.sleep(0)
+            self._scene.open.remove(self._label)
+
+
+def shows(pictures: int = 1 << 30, *, begin: int = 0, end: UpstreamError | None = None) -> Play:
+    """Show pictures, and then fail; without a failure the stream comes to its end."""
+
+    async def play(sink: Sink) -> None:
+        await Camera(begin).play(sink, pictures)
+        if end:
+            raise end
+
+    return play
+
+
+def fails(error: UpstreamError) -> Play:
+    async def play(sink: Sink) -> None:
+        raise error
+
+    return play
+
+
+def lost(label: str = "one") -> UpstreamError:
+    return UpstreamBroken(label, "the connection broke")
+
+
+def pictures_in(data: bytes) -> int:
+    return sum(data[at + 1] & 0x5F == 0x41 and data[at + 2] == 0 for at in range(0, len(data), 188))
+
+
+async def watch(scene: Scene, until: Callable[[bytes], bool]) -> None:
+    """Watch until something holds of what came; then leave, and see everything shut."""
+    task = asyncio.create_task(scene.feed().run(scene.viewer))
+    waiting = asyncio.create_task(scene.viewer.until(until))
+    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    assert not task.done(), "the channel ended"
+    task.cancel()
+    await asyncio.wait([task])
+    assert scene.open == []
+
+
+def faults(data: bytes) -> list[str]:
+    return check(data).faults
+
+
+def has_pictures(count: int) -> Callable[[bytes], bool]:
+    return lambda data: pictures_in(data) >= count
+
+
+def test_an_undisturbed_stream_is_passed_on_byte_for_byte() -> None:
+    async def scenario() -> None:
+        reference = Viewer()
+        await Camera().play(reference, 50)
+        scene = Scene({"one": [shows(50)]})
+
+        await scene.feed().run(scene.viewer)
+
+        assert scene.viewer.data == reference.data
+
+    in_virtual_time(scenario())
+
+
+@pytest.mark.parametrize("begin", [0, 1 << 32, 50_000 * 90_000], ids=["again", "half way round", "another clock"])
+def test_a_lost_upstream_is_opened_again_and_no_seam_is_seen(begin: int) -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows(35, end=lost()), shows(begin=begin)]})
+
+        await watch(scene, has_pictures(80))
+
+        assert faults(scene.viewer.data) == []
+        (_, first), (_, second) = scene.opened
+        assert second - first == pytest.approx(35 * 0.04, abs=0.01), "the first try is not delayed"
+
+    in_virtual_time(scenario())
+
+
+def test_the_next_upstream_takes_over_where_one_is_refused() -> None:
+    async def scenario() -> None:
+        refused = UpstreamRefused("one", 404)
+        scene = Scene({"one": [shows(35, end=lost()), fails(refused)], "two": [shows(begin=12345)]})
+
+        await watch(scene, has_pictures(80))
+
+        assert scene.labels == ["one", "one", "two"]
+        assert faults(scene.viewer.data) == []
+
+    in_virtual_time(scenario())
+
+
+def test_who_waits_for_a_first_picture_is_told_of_the_failure() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [fails(lost("one"))], "two": [fails(lost("two"))]})
+
+        with pytest.raises(UpstreamBroken, match="two"):
+            await scene.feed().run(scene.viewer)
+
+        assert (scene.labels, scene.viewer.pieces) == (["one", "two"], [])
+        assert now() == 0
+
+    in_virtual_time(scenario())
+
+
+def test_a_channel_is_given_up_when_nothing_has_played_for_too_long() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows(300, end=lost()), fails(lost())]})
+
+        with pytest.raises(UpstreamBroken):
+            await scene.feed().run(scene.viewer)
+
+        assert 12 + 45 < now() <= 12 + 60
+        assert len(scene.opened) > 4
+        assert faults(scene.viewer.data.replace(NULL.ljust(188, b"\xff"), b"")) == []
+
+    in_virtual_time(scenario())
+
+
+def test_the_line_is_held_while_nothing_plays() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows(300, end=lost()), fails(lost()), fails(lost()), shows()]})
+
+        await watch(scene, has_pictures(600))
+
+        nulls = [time for time, data in scene.viewer.pieces if data.startswith(NULL)]
+        assert max(later - earlier for earlier, later in zip(nulls, nulls[1:], strict=False)) <= 0.5
+        assert nulls[-1] - nulls[0] >= 1.5
+        assert faults(scene.viewer.data) == []
+
+    in_virtual_time(scenario())
+
+
+def test_a_slate_is_shown_until_an_upstream_returns() -> None:
+    async def scenario() -> None:
+        busy: list[bool] = []
+
+        def slate(is_busy: bool) -> Source:
+            busy.append(is_busy)
+            return Source(scene, "slate")
+
+        failing = [fails(lost()) for _ in range(4)]
+        scene = Scene(
+            {"one": [shows(300, end=lost()), *failing, shows(begin=99)], "slate": [shows(begin=777)]},
+            replace(TERMS, slates=Slates(slate, delay=3)),
+        )
+
+        await watch(scene, lambda data: scene.labels.count("one") == 6 and pictures_in(data) > 700)
+
+        assert busy == [False]
+        assert faults(scene.viewer.data) == []
+
+    in_virtual_time(scenario())
+
+
+def test_a_switch_by_hand_leaves_one_when_the_other_can_be_played() -> None:
+    async def scenario() -> None:
+        async def late(sink: Sink) -> None:
+            await asyncio.sleep(2)
+            await Camera(4_000_000).play(sink)
+
+        scene = Scene({"one": [shows()], "two": [late]})
+        feed = scene.feed()
+        task = asyncio.create_task(feed.run(scene.viewer))
+        await scene.viewer.until(has_pictures(50))
+
+        assert feed.switch()
+        await asyncio.sleep(1)
+        assert scene.open == ["one", "two"]
+        await asyncio.sleep(2)
+        assert scene.open == ["two"]
+        task.cancel()
+        await asyncio.wait([task])
+
+        times = [time for time, _ in scene.viewer.pieces]
+        assert max(later - earlier for earlier, later in zip(times, times[1:], strict=False)) <= 0.081
+        assert faults(scene.viewer.data) == []
+        assert scene.open == []
+
+    in_virtual_time(scenario())
+
+
+def test_a_switch_to_one_that_fails_changes_nothing() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows()], "two": [fails(lost("two"))]})
+        feed = scene.feed()
+        task = asyncio.create_task(feed.run(scene.viewer))
+        await scene.viewer.until(has_pictures(50))
+
+        feed.switch(1)
+        await asyncio.sleep(10)
+
+        assert (scene.labels, scene.open) == (["one", "two"], ["one"])
+        assert faults(scene.viewer.data) == []
+        task.cancel()
+        await asyncio.wait([task])
+
+    in_virtual_time(scenario())
+
+
+def test_where_there_is_one_connection_for_both_the_one_makes_room_for_the_other() -> None:
+    async def scenario() -> None:
+        async def second(sink: Sink) -> None:
+            if "one" in scene.open:
+                raise UpstreamBusy("provider")
+            await Camera(4_000_000).play(sink)
+
+        scene = Scene({"one": [shows()], "two": [second]})
+        feed = scene.feed()
+        task = asyncio.create_task(feed.run(scene.viewer))
+        await scene.viewer.until(has_pictures(50))
+
+        feed.switch()
+        await asyncio.sleep(3)
+
+        assert (scene.labels, scene.open) == (["one", "two", "two"], ["two"])
+        assert faults(scene.viewer.data) == []
+        task.cancel()
+        await asyncio.wait([task])
+
+    in_virtual_time(scenario())
+
+
+def test_the_preferred_upstream_returns_once_it_can_be_played_again() -> None:
+    async def scenario() -> None:
+        terms = replace(TERMS, failover=replace(FAILOVER, fail_back=30))
+        refused = fails(UpstreamRefused("one", 404))
+        plays = [shows(300, end=lost()), refused, refused, shows(begin=5)]
+        scene = Scene({"one": plays, "two": [shows(begin=12345)]}, terms)
+
+        await watch(scene, lambda _: scene.open == ["one"] and scene.labels.count("one") == 4 and now() > 200)
+
+        assert scene.labels == ["one", "one", "two", "one", "one"]
+        assert faults(scene.viewer.data) == []
+
+    in_virtual_time(scenario())
+
+
+def test_what_ends_by_itself_is_over() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows(40)], "two": [shows()]})
+
+        await scene.feed().run(scene.viewer)
+
+        assert scene.labels == ["one"]
+        assert pictures_in(scene.viewer.data) == 40
+
+    in_virtual_time(scenario())
+
+
+def test_an_upstream_whose_clock_stands_still_counts_as_lost() -> None:
+    async def scenario() -> None:
+        async def frozen(sink: Sink) -> None:
+            camera, maker = Camera(), Maker()
+            await camera.play(sink, 20)
+            while True:
+                sink.write(maker.picture(0))
+                await asyncio.sleep(0.04)
+
+        scene = Scene({"one": [frozen], "two": [shows()]}, replace(TERMS, vitals=VitalTerms(frozen_after=15)))
+
+        await watch(scene, lambda _: scene.open == ["two"])
+
+        assert 15 < now() < 60
+
+    in_virtual_time(scenario())
+
+
+def test_a_discontinuity_within_an_upstream_is_no_seam_either() -> None:
+    async def scenario() -> None:
+        async def play(sink: Sink) -> None:
+            await Camera(10_000_000).play(sink, 30)
+            sink.splice()  # type: ignore[attr-defined]
+            await Camera(50).play(sink, 30)
+
+        scene = Scene({"one": [play]})
+
+        await scene.feed().run(scene.viewer)
+
+        assert faults(scene.viewer.data) == []
+        assert pictures_in(scene.viewer.data) == 60
+
+    in_virtual_time(scenario())
+
+
+def test_the_first_bytes_wait_until_there_are_enough_of_them() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows()]}, replace(TERMS, prebuffer_size=100_000, prebuffer_timeout=60))
+
+        await watch(scene, bool)
+
+        assert len(scene.viewer.data) >= 100_000
+        assert faults(scene.viewer.data) == []
+
+    in_virtual_time(scenario())
+
+
+def test_the_first_bytes_do_not_wait_for_ever() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows()]}, replace(TERMS, prebuffer_size=1 << 30, prebuffer_timeout=5))
+
+        await watch(scene, bool)
+
+        assert now() == pytest.approx(5)
+
+    in_virtual_time(scenario())
+
+
+def test_an_upstream_that_is_packed_in_another_way_is_not_mixed_in() -> None:
+    async def scenario() -> None:
+        async def fragments(sink: Sink) -> None:
+            scene.form = StreamFormat("video/mp4", b"header")
+            sink.write(b"fragment")
+            raise lost()
+
+        scene = Scene({"one": [fragments, shows()]})
+
+        async def transport_stream(sink: Sink) -> None:
+            scene.form = TRANSPORT_STREAM
+            await Camera().play(sink)
+
+        scene.plays["one"] = [fragments, transport_stream]
+        with pytest.raises(UpstreamNotMedia):
+            await scene.feed().run(scene.viewer)
+
+        assert scene.viewer.data == b"fragment"
+
+    in_virtual_time(scenario())
+
+
+def test_fragments_of_another_header_come_behind_it() -> None:
+    async def scenario() -> None:
+        async def first(sink: Sink) -> None:
+            scene.form = StreamFormat("video/mp4", b"HEADER1 ")
+            sink.write(b"one ")
+            raise lost()
+
+        async def second(sink: Sink) -> None:
+            scene.form = StreamFormat("video/mp4", b"HEADER2 ")
+            sink.write(b"two ")
+
+        scene = Scene({"one": [first, second]})
+        await scene.feed().run(scene.viewer)
+
+        assert scene.viewer.data == b"one HEADER2 two "
+
+    in_virtual_time(scenario())
+
+
+def test_a_mistake_of_ours_is_not_taken_for_one_of_the_upstream() -> None:
+    async def scenario() -> None:
+        async def play(sink: Sink) -> None:
+            raise RuntimeError("a mistake")
+
+        with pytest.raises(RuntimeError, match="a mistake"):
+            await Scene({"one": [play]}).feed().run(Viewer())
+
+    in_virtual_time(scenario())
