@@ -12,6 +12,9 @@ from streamproxy.formats.mpegts.fields import Columns
 from streamproxy.formats.mpegts.psi import Program
 from streamproxy.formats.mpegts.timestamps import TICKS_PER_SECOND, difference, payload_position
 
+_INTERVAL = 0.5
+"""Seconds from one look at pieces in which nothing begins to the next."""
+
 _GRACE = 10.0
 """Seconds after the first bytes in which their rate is not judged."""
 _WINDOW = 5.0
@@ -105,6 +108,8 @@ class Vitals:
         self._video = _Video(terms.video_within)
         self._motion = _Motion(terms.frozen_after)
         self._loop = _Loop(on=terms.loops)
+        self._look_at = -math.inf
+        self._ailment: Ailment | None = None
 
     def feed(self, now: float, packets: bytes, indexed: Indexed) -> Ailment | None:
         """Take the next piece of the stream, which the index has been fed already.
@@ -117,15 +122,21 @@ class Vitals:
         Returns:
             What is wrong, for as long as it is.
         """
+        if now < self._look_at and not (indexed.entries or self._loop.reading or self._rate.counts):
+            self._loop.pass_by(packets)
+            return self._ailment
         program = self._index.program
+        # Until there is a program, bytes are counted.
+        self._look_at = now + _INTERVAL if program else -math.inf
         video = program.video if program else None
         pid = video.pid if video else None
         no_media = self._search.is_vain(now, len(packets), found=program is not None)
         no_video = self._video.is_gone(now, packets, pid)
-        frozen = self._motion.is_frozen(now, indexed.decode_time)
+        frozen = self._motion.is_frozen(now, indexed)
         loops = self._loop.is_closed(now, packets, self._index.position - len(packets), indexed.entries, pid)
         low = self._rate.is_low(now, len(packets))
-        return _first(no_media=no_media, no_video=no_video, frozen=frozen, loops=loops, low=low)
+        self._ailment = _first(no_media=no_media, no_video=no_video, frozen=frozen, loops=loops, low=low)
+        return self._ailment
 
     def elapse(self, now: float) -> Ailment | None:
         """Let time pass in which nothing came; to be called every few seconds, for streams that come in drips.
@@ -163,6 +174,11 @@ class _Rate:
         self._ends: float | None = None
         self._bytes = 0
         self._low = 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has to see every piece."""
+        return self._least > 0
 
     def is_low(self, now: float, size: int) -> bool:
         if not self._least:
@@ -258,10 +274,10 @@ class _Motion:
         self._patience = _Patience(seconds)
         self._furthest: int | None = None
 
-    def is_frozen(self, now: float, decode_time: int | None) -> bool:
+    def is_frozen(self, now: float, indexed: Indexed) -> bool:
         if not self._on:
             return False
-        if decode_time is not None:
+        if (decode_time := indexed.decode_time) is not None:
             ahead = 1 if self._furthest is None else difference(decode_time, self._furthest)
             moved = ahead > 0 or -ahead > self._restart
             if moved:
@@ -279,6 +295,15 @@ class _Loop:
         self._opening: _Opening | None = None
         self._last_piece = b""
         self._read_until = 0
+
+    @property
+    def reading(self) -> bool:
+        """Whether the next piece belongs to a picture that is being read."""
+        return self._opening is not None
+
+    def pass_by(self, packets: bytes) -> None:
+        """Take note of a piece in which nothing begins, as far as is known."""
+        self._last_piece = packets
 
     def is_closed(self, now: float, packets: bytes, start: int, entries: tuple[Entry, ...], pid: int | None) -> bool:
         """Read the pictures of a piece.

@@ -11,9 +11,6 @@ from streamproxy.model import Channel, Source, Upstream
 
 _SLATE_DELAY = 3.0
 """Seconds without a stream after which a slate is shown: most losses are over by then."""
-_SHORTEST_DELAY = 0.1
-"""Seconds between two tries of an upstream, whatever is configured: no provider is to be hammered."""
-
 _MEDIA_WITHIN = 15.0
 _MEDIA_WITHIN_BYTES = 32 << 20
 _VIDEO_WITHIN = 15.0
@@ -51,9 +48,9 @@ def _retry_terms(config: Config) -> RetryTerms:
     retry, slate = config.retry, config.slate
     terms = RetryTerms(
         attempts=retry.attempts,
-        delay=max(retry.delay, _SHORTEST_DELAY),
+        delay=retry.delay,
         backoff=retry.backoff,
-        max_delay=max(retry.max_delay, _SHORTEST_DELAY),
+        max_delay=retry.max_delay,
         jitter=retry.jitter,
         total_timeout=retry.total_timeout,
     )

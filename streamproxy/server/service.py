@@ -32,8 +32,8 @@ from streamproxy.sources import source_of
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import AdmittedSource
 from streamproxy.sources.client import Client
-from streamproxy.sources.demo import DemoSource
 from streamproxy.sources.pages import PageResolver
+from streamproxy.sources.slate import Slate, SlateSource
 from streamproxy.tasks import Tasks
 from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, LIBRARY, OPEN_FEED, SETTINGS
 
@@ -197,7 +197,7 @@ class _Wiring:
 
     def open_feed(self, channel: Channel) -> Feed:
         """Make what feeds a channel, without opening anything."""
-        return feed_of(channel, self._service.config, self._open_source, lambda _: DemoSource())
+        return feed_of(channel, self._service.config, self._open_source, _slate)
 
     def _open_source(self, channel: Channel, upstream: Upstream) -> Source:
         source = source_of(channel, upstream, self._client, self._service.config, self.pages)
@@ -218,6 +218,10 @@ class _Wiring:
         self.hls.configure(
             cache_size=config.hls.cache_size, stall_timeout=config.relay.stall_timeout, raw_urls=config.hls.raw_urls
         )
+
+
+def _slate(is_busy: bool) -> Source:
+    return SlateSource(Slate.BUSY if is_busy else Slate.UNAVAILABLE)
 
 
 def _limits(config: Config) -> dict[str, int | None]:

@@ -2,32 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-
-import structlog
+from collections.abc import Callable
+from dataclasses import replace
 
 from streamproxy.config import OptionsConfig, RelayConfig
-from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamStalled
-from streamproxy.formats.hls.model import MediaPlaylist, MediaSegment
-from streamproxy.formats.hls.window import Window, patience, reload_wait
+from streamproxy.formats.hls.alignment import Listing, first_of_sound
+from streamproxy.formats.hls.window import LIVE_EDGE
 from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat, Upstream
 from streamproxy.sources.client import Client
-from streamproxy.sources.hls_media import Media
-from streamproxy.sources.hls_playlist import PlaylistLoader
+from streamproxy.sources.ffmpeg import find_ffmpeg
+from streamproxy.sources.hls_join import Joint
+from streamproxy.sources.hls_playlist import Found, PlaylistLoader
+from streamproxy.sources.hls_track import Delivery, Pull, Track
 from streamproxy.sources.hls_writer import Writer
-from streamproxy.sources.retrieval import Sleep, Terms
-from streamproxy.sources.segments import Segments
+from streamproxy.sources.retrieval import Sleep
 
 IN_FLIGHT = 64 << 20
 """Bytes of segments held at once, for one channel."""
 
-_MOST_FAILURES = 3
-"""Segments in a row that cannot be played, after which a stream counts as lost."""
-
-_SHORTEST_TRY = 1.0
-"""Seconds that an answer is waited for, though the stream is as good as lost without it."""
-
-_log = structlog.stdlib.get_logger("streamproxy")
+_SHARE_OF_SOUND = 4
+"""Of so many connections, and bytes, one is for the sound, where that comes apart."""
 
 
 class HlsSource:
@@ -36,6 +30,8 @@ class HlsSource:
     What it writes are whole packets of a transport stream, or whole fragments of an MP4 file, so that whoever starts at
     a write starts at something a player can use, once it has the header of the format. That is not written at the
     beginning, but where it changes, and again after a discontinuity.
+
+    Sound that comes in a playlist of its own is joined with its picture by ffmpeg, into a transport stream.
     """
 
     def __init__(
@@ -46,6 +42,7 @@ class HlsSource:
         relay: RelayConfig,
         *,
         quality: str = "best",
+        ffmpeg: str = "ffmpeg",
         in_flight: int = IN_FLIGHT,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -56,8 +53,9 @@ class HlsSource:
             upstream: Where its playlist is.
             client: What to read with.
             options: How many segments are fetched at once, and how long an upstream may be silent.
-            relay: Chunk size and chunk delay.
+            relay: Chunk size, chunk delay and stall timeout.
             quality: Which variant to take: `best`, `worst`, a height (`720p`) or a bandwidth (`3000k`).
+            ffmpeg: The path of ffmpeg, or its name on $PATH. Where it is missing, so is sound that comes apart.
             in_flight: Bytes of segments held at once.
             clock: Returns a time in seconds that never goes backwards.
             sleep: Waits for the given number of seconds of that clock.
@@ -67,11 +65,11 @@ class HlsSource:
         self._options = options
         self._relay = relay
         self._quality = quality
+        self._ffmpeg = ffmpeg
         self._in_flight = in_flight
         self._clock = clock
         self._sleep = sleep
         self._writer: Writer | None = None
-        self._log = _log.bind(upstream=upstream.label)
 
     @property
     def format(self) -> StreamFormat:
@@ -84,105 +82,63 @@ class HlsSource:
         Raises:
             UpstreamError: It failed, brought nothing new for too long, or cannot be played.
         """
-        label, timeout = self._upstream.label, self._options.timeout
-        follower = _Follower(label, self._clock, self._sleep)
-        loader = PlaylistLoader(self._upstream, self._client, timeout=timeout, quality=self._quality, clock=self._clock)
-        playlist = await loader.find()
-        # What comes too late is no use to a live stream; who watches a film can wait.
-        terms = Terms(timeout) if playlist.ended else Terms(timeout, max(timeout, patience(playlist)))
-        media = Media(self._upstream, self._client, addresses=loader, silence=timeout, sleep=self._sleep)
-        self._writer = writer = Writer(sink, media, self._relay, label)
+        program = find_ffmpeg(self._ffmpeg)
+        asked_at = self._clock()
+        loader = PlaylistLoader(
+            self._upstream,
+            self._client,
+            timeout=self._options.timeout,
+            quality=self._quality,
+            clock=self._clock,
+            joins=program is not None,
+        )
+        found = await loader.find()
+        if program is not None and found.sound is not None:
+            await self._join(program, loader, found, found.sound, asked_at, sink)
+        else:
+            await self._play(loader, found, asked_at, sink)
 
-        def fetch(segment: MediaSegment) -> AsyncGenerator[bytes, None]:
-            return media.segment(segment, terms)
+    async def _play(self, loader: PlaylistLoader, found: Found, asked_at: float, sink: Sink) -> None:
+        """Write what comes as one."""
+        pull = self._pull(self._options.threads, self._in_flight)
+        track = Track(self._upstream, self._client, loader, found.picture.playlist, pull, asked_at=asked_at)
+        delivery = Delivery(self._upstream.label)
+        self._writer = writer = Writer(sink, track.media, self._relay, self._upstream.label)
+        async with track:
+            async for download in track.segments:
+                await delivery.write(download, writer)
+            if not writer.written:
+                raise delivery.nothing()
+            # All that was listed is written. If the playlist failed, now is the time to say so.
+            await track.end()
 
-        async with Segments(fetch, threads=self._options.threads, limit=self._in_flight) as segments:
-            following = asyncio.create_task(follower.run(loader, playlist, segments), name=f"playlist of {label}")
-            following.add_done_callback(lambda _: segments.finish())
-            try:
-                await self._deliver(segments, writer)
-                # All that was listed is written. If the playlist failed, now is the time to say so.
-                await following
-            finally:
-                following.cancel()
-                await asyncio.wait([following])
-                if not following.cancelled():
-                    following.exception()
+    async def _join(
+        self, program: str, loader: PlaylistLoader, found: Found, sound: Listing, asked_at: float, sink: Sink
+    ) -> None:
+        """Write what comes apart."""
+        first = first_of_sound(found.picture, sound)
+        heard = replace(sound.playlist, segments=sound.playlist.segments[first:])
+        threads, in_flight = self._options.threads // _SHARE_OF_SOUND or 1, self._in_flight // _SHARE_OF_SOUND
+        picture = Track(
+            self._upstream,
+            self._client,
+            loader,
+            found.picture.playlist,
+            self._pull(max(1, self._options.threads - threads), self._in_flight - in_flight),
+            asked_at=asked_at,
+        )
+        voice = Track(
+            self._upstream,
+            self._client,
+            loader.for_sound(found),
+            heard,
+            self._pull(threads, in_flight),
+            asked_at=asked_at,
+            live_edge=len(heard.segments) or LIVE_EDGE,
+            timed=True,
+        )
+        async with picture, voice:
+            await Joint(program, picture, voice, self._relay, self._upstream.label).run(sink)
 
-    async def _deliver(self, segments: Segments, writer: Writer) -> None:
-        """Write one segment after the other.
-
-        Raises:
-            UpstreamError: Too many in a row cannot be played, or none of them all.
-        """
-        failures = 0
-        failure: UpstreamError = UpstreamBroken(self._upstream.label, "the upstream's playlist lists no segments")
-        async for download in segments:
-            try:
-                await writer.write(download)
-                failures = 0
-            except UpstreamError as error:
-                failure = error
-                failures += 1
-                _log.warning(
-                    "segment_skipped", upstream=error.label, segment=download.segment.sequence, reason=error.reason
-                )
-                if failures == _MOST_FAILURES:
-                    raise
-        if not writer.written:
-            raise failure
-
-
-class _Follower:
-    """Loads a playlist again and again, and adds what is new in it to the segments to be fetched."""
-
-    def __init__(self, label: str, clock: Callable[[], float], sleep: Sleep) -> None:
-        """Begin before the playlist is loaded for the first time: the time that takes counts."""
-        self._label = label
-        self._clock = clock
-        self._sleep = sleep
-        self._window = Window()
-        self._asked_at = clock()
-        self._log = _log.bind(upstream=label)
-
-    async def run(self, loader: PlaylistLoader, playlist: MediaPlaylist, segments: Segments) -> None:
-        """Follow it until it has ended.
-
-        Raises:
-            UpstreamStalled: It brought nothing new for too long.
-        """
-        news_at = self._clock()
-        while True:
-            step = self._window.advance(playlist)
-            if step.restarted:
-                self._log.warning("playlist_began_anew")
-            if step.missed:
-                self._log.warning("segments_missed", count=step.missed)
-            segments.add(step.segments)
-            if self._window.ended:
-                return
-            # A viewer who does not take what there is makes the playlist wait, too.
-            await segments.all_begun()
-            if step.segments:
-                news_at = self._clock()
-            playlist = await self._reload(loader, playlist, news_at, changed=bool(step.segments))
-
-    async def _reload(
-        self, loader: PlaylistLoader, playlist: MediaPlaylist, news_at: float, *, changed: bool
-    ) -> MediaPlaylist:
-        """Wait until it is due, and load it; where that fails, try for as long as there may be nothing new."""
-        stale_at = news_at + patience(playlist)
-        while True:
-            due = min(self._asked_at + reload_wait(playlist, changed=changed), stale_at)
-            await self._sleep(max(0.0, due - self._clock()))
-            self._asked_at = self._clock()
-            if self._asked_at >= stale_at:
-                raise UpstreamStalled(self._label, f"the upstream listed nothing new for {stale_at - news_at:g} s")
-            try:
-                async with asyncio.timeout(max(_SHORTEST_TRY, stale_at - self._asked_at)):
-                    return await loader.reload()
-            except TimeoutError:
-                continue
-            except UpstreamError as error:
-                self._log.warning("playlist_not_loaded", reason=error.reason)
-                changed = False
+    def _pull(self, threads: int, in_flight: int) -> Pull:
+        return Pull(self._options.timeout, threads, in_flight, self._clock, self._sleep)

@@ -74,7 +74,8 @@ def config(folder: Path, **settings: Any) -> Config:
     A channel ends with its upstream, unless `retry` says otherwise; and numbered packets, in which there is no program,
     will do.
     """
-    settings = {"retry": {"attempts": 0}, "slate": {"enabled": False}, "failover": {"watch": False}} | settings
+    defaults: dict[str, Any] = {"retry": {"attempts": 0}, "slate": {"enabled": False}, "failover": {"watch": False}}
+    settings = defaults | settings
     server = {"host": "127.0.0.1", "port": 0} | settings.pop("server", {})
     folders = {"cache_dir": str(folder / "cache"), "state_dir": str(folder / "state")}
     return Config.model_validate({"server": server, **folders, **settings})

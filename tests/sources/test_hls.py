@@ -517,7 +517,7 @@ async def test_a_variant_with_sound_in_it_is_preferred(
     origin.serve("/master.m3u8", multivariant(*variants, more=media_tag))
     origin.serve("/a.m3u8", media(["0.ts"], ended=True))
     origin.serve("/b.m3u8", media(["1.ts"], ended=True))
-    assert numbers(await play(origin, "/master.m3u8")) == [number]
+    assert numbers(await play(origin, "/master.m3u8", ffmpeg="no-such-program")) == [number]
 
 
 @pytest.mark.parametrize("other", [[], ['b.m3u8 5 5 CODECS="mp4a.40.2"'], ['b.m3u8 5 5 AUDIO="aac"']])
@@ -525,7 +525,7 @@ async def test_where_all_sound_comes_separately_that_is_said(origin: HlsOrigin, 
     variants = ['a.m3u8 9 9 AUDIO="aac"', *other]
     origin.serve("/master.m3u8", multivariant(*variants, more=SOUND + ',URI="sound.m3u8"'))
     with pytest.raises(UpstreamNotMedia, match="ffmpeg"):
-        await play(origin, "/master.m3u8")
+        await play(origin, "/master.m3u8", ffmpeg="no-such-program")
     assert origin.paths == ["/master.m3u8"]
 
 

@@ -8,6 +8,7 @@ from streamproxy.formats.hls.model import MultivariantPlaylist, Variant
 _HEIGHT = re.compile(r"([0-9]{1,6})p", re.IGNORECASE)
 _BANDWIDTH = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([km]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000}
+_HARDLY_FEWER = 0.8
 _SOUND = re.compile(r"\s*(?:mp4a|ac-3|ec-3|ac-4|opus|flac|alac|mp3|vorbis|dts)", re.IGNORECASE)
 
 
@@ -41,6 +42,11 @@ def choose_variant(playlist: MultivariantPlaylist, quality: str) -> Variant:
         ranked.sort(key=lambda variant: variant.bandwidth, reverse=True)
         return next((variant for variant in ranked if variant.bandwidth <= most), ranked[-1])
     return ranked[0]
+
+
+def is_alike(variant: Variant, other: Variant) -> bool:
+    """Tell whether a variant is as good as another: of as many lines, and of hardly fewer bits."""
+    return variant.height == other.height and variant.bandwidth >= _HARDLY_FEWER * other.bandwidth
 
 
 def _only_sound(variant: Variant) -> bool:

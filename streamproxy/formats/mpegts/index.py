@@ -1,6 +1,6 @@
 """Where a viewer may start in a transport stream, and up to where it may be cut off (ISO/IEC 13818-1)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -11,6 +11,9 @@ from streamproxy.formats.mpegts.programs import ProgramFollower
 from streamproxy.formats.mpegts.psi import Codec, Program
 from streamproxy.formats.mpegts.timestamps import payload_position, pes_times
 from streamproxy.formats.mpegts.units import OpenUnits
+
+_TRUST = 1 << 24
+"""Bytes after a picture that is marked in which those without a mark are believed: looking into them takes a while."""
 
 _MOST_PACKETS = 4
 """Packets of a picture to look at: what tells whether one can begin with it stands in the first, or the second."""
@@ -29,7 +32,6 @@ class Entry:
     tables: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class Indexed:
     """What was found in a piece of the stream.
 
@@ -37,13 +39,49 @@ class Indexed:
         entries: Places to start at, ascending. One that could not be told before may stand before the piece.
         complete: Position up to which every PES packet of video and audio is complete: the stream can be cut there
             without a picture or sound being cut. Never goes back.
-        decode_time: The newest decoding time of the video, or of the first audio stream if there is no video, at
-            90 kHz; None if none begins in the piece.
     """
 
-    entries: tuple[Entry, ...]
-    complete: int
-    decode_time: int | None
+    __slots__ = ("_decode_time", "_packets", "_starts", "complete", "entries")
+
+    def __init__(
+        self,
+        entries: tuple[Entry, ...],
+        complete: int,
+        decode_time: int | None = None,
+        *,
+        packets: bytes = b"",
+        starts: Sequence[int] = (),
+    ) -> None:
+        """Note what was found.
+
+        Args:
+            entries: See above.
+            complete: See above.
+            decode_time: The newest decoding time, where that is known.
+            packets: The piece, where it has yet to be read: it is asked for of few pieces, and takes a while.
+            starts: Where in it PES packets start that may have one.
+        """
+        self.entries = entries
+        self.complete = complete
+        self._decode_time = decode_time
+        self._packets = packets
+        self._starts = starts
+
+    @property
+    def timed(self) -> bool:
+        """Whether a PES packet begins in the piece that may have a decoding time."""
+        return bool(self._starts) or self._decode_time is not None
+
+    @property
+    def decode_time(self) -> int | None:
+        """The newest decoding time of the video, or of the first audio stream if there is no video, at 90 kHz.
+
+        None if none begins in the piece.
+        """
+        if self._starts:
+            self._decode_time = _newest_time(self._packets, self._starts)
+            self._starts = ()
+        return self._decode_time
 
 
 class _Role(Enum):
@@ -87,8 +125,9 @@ class _Undecided:
 class Indexer:
     """Find the entry points of a stream, at a cost that hardly depends on how many packets there are.
 
-    A decoder can start at PES packets of the video that are marked so (random_access_indicator) or whose pictures tell;
-    those that are scrambled tell nothing. How the stream is cut into pieces changes nothing but when an entry is found.
+    A decoder can start at PES packets of the video that are marked so (random_access_indicator), or whose pictures tell
+    where a stream has no marks; those that are scrambled tell nothing. How the stream is cut into pieces changes
+    nothing but when an entry is found.
 
     Attributes:
         position: Bytes fed so far.
@@ -101,6 +140,7 @@ class Indexer:
         self._codec = Codec.UNKNOWN
         self._units = OpenUnits()
         self._undecided: _Undecided | None = None
+        self._marked_at = -_TRUST
 
     @property
     def program(self) -> Program | None:
@@ -132,7 +172,7 @@ class Indexer:
             number = starts.find(0xFF, number + 1)
         complete = self._units.complete(packets, self.position)
         self.position += len(packets)
-        return Indexed(tuple(entries), complete, _newest_time(packets, leading))
+        return Indexed(tuple(entries), complete, packets=packets, starts=leading)
 
     def _with_pending(self, starts: bytes, packets: bytes, pids: Iterable[int]) -> bytes:
         """Add the packets of those PIDs on which a table has begun that is not complete."""
@@ -145,6 +185,8 @@ class Indexer:
     def _read_table(self, pid: int, packets: bytes, at: int, starts: bytes) -> bytes:
         was_pending = self._programs.pids[pid].pending
         if not (packets[at + 1] & 0x40 or was_pending):
+            return starts
+        if self._programs.repeats(pid, packets[at : at + PACKET_SIZE]):
             return starts
         if self._programs.feed(pid, packets[at : at + PACKET_SIZE]):
             self._assign_roles()
@@ -168,9 +210,13 @@ class Indexer:
         """Return the entry at which a PES packet starts, if it is one and that can be told."""
         self._undecided = None
         control = packets[at + 3]
-        marked = control & 0x20 and packets[at + 4] and packets[at + 5] & 0x40
-        if marked or self._roles[pid] is _Role.LEAD_AUDIO:
+        if control & 0x20 and packets[at + 4] and packets[at + 5] & 0x40:
+            self._marked_at = self.position + at
             return [Entry(self.position + at, self.tables)]
+        if self._roles[pid] is _Role.LEAD_AUDIO:
+            return [Entry(self.position + at, self.tables)]
+        if self.position + at - self._marked_at < _TRUST:
+            return []
         payload = payload_position(packets, at)
         if control & 0xC0 or payload is None or self._codec is Codec.UNKNOWN:
             return []
@@ -206,7 +252,7 @@ class Indexer:
         return [undecided.entry] if verdict else []
 
 
-def _newest_time(packets: bytes, starts: list[int]) -> int | None:
+def _newest_time(packets: bytes, starts: Sequence[int]) -> int | None:
     """Return the decoding time of the last PES packet that has one.
 
     Args:

@@ -65,6 +65,20 @@ class ProgramFollower:
         counter = self.pids[pid].counter
         return packets if counter is None else _ending_with(counter, packets)
 
+    def repeats(self, pid: int, packet: bytes) -> bool:
+        """Take a packet that says again, as most do, what the last one of its PID said; tell whether it is one."""
+        if pid == PAT_PID:
+            if not self.pids[pid].repeats(packet, self._pat_packets):
+                return False
+            self._pat_packets = packet
+        else:
+            table = next((table for table in self._pmts.values() if table.program.pmt_pid == pid), None)
+            if table is None or not self.pids[pid].repeats(packet, table.packets):
+                return False
+            table.packets = packet
+        self._tables = None
+        return True
+
     def feed(self, pid: int, packet: bytes) -> bool:
         """Take a packet of one of the PIDs; return whether the program or the PIDs may have changed."""
         self._tables = None

@@ -325,6 +325,7 @@ class SectionAssembler:
         self.packets = b""
         self.counter: int | None = None
         self._last_payload = b""
+        self._alone = False
         self._unit = b""
         self._carriers: list[bytes] = []
 
@@ -333,11 +334,31 @@ class SectionAssembler:
         """Whether a section has begun, and the next packets of this PID are needed to complete it."""
         return bool(self._unit)
 
+    def repeats(self, packet: bytes, before: bytes) -> bool:
+        """Take a packet if it is the one before it once more, which carried one section, whole and alone.
+
+        Args:
+            packet: A packet of this PID.
+            before: The packets that carried a section.
+
+        Returns:
+            Whether it was taken; else it is to be fed.
+        """
+        if self.counter is None or not self._alone or packet[4:] != before[4:] or before != self.packets:
+            return False
+        if packet[:3] != before[:3] or packet[3] != before[3] & 0xF0 | (self.counter + 1) & 0x0F:
+            return False
+        self.counter = packet[3] & 0x0F
+        self.packets = packet
+        self._carriers = [packet]
+        return True
+
     def feed(self, packet: bytes) -> list[bytes]:
         """Take a packet of this PID, and return the sections that are complete with it, their CRCs right."""
         start = payload_position(packet, 0)
         if start is None:
             return []
+        self._alone = False
         if packet[1] & 0x80 or packet[3] & 0xC0:
             self._drop()
             return []
@@ -358,6 +379,7 @@ class SectionAssembler:
         started, self._unit = _split(payload[start:])
         if started and not ended:
             self.packets = packet
+            self._alone = len(started) == 1 and not self._unit
         self._carriers = [packet]
         return ended + started
 

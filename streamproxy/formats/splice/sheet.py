@@ -86,8 +86,8 @@ class Sheet:
 
     def _rewritten(self) -> Rewritten:
         if len(self._sections) == 1:
-            ((_, stop, routes),) = self._sections
-            if stop == self.columns.count and routes.table is not None:
+            ((_, _, routes),) = self._sections
+            if routes.table is not None:
                 return routes.table.rewrite(self.columns)
         return self._rewritten_by_sections()
 

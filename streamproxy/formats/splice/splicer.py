@@ -1,13 +1,11 @@
 """What a channel sends: one transport stream, out of one source after another (ISO/IEC 13818-1)."""
 
-from dataclasses import replace
-
 from streamproxy.formats.mpegts import Entry, Indexed, Indexer
 from streamproxy.formats.mpegts.packets import PACKET_SIZE, SYNC_BYTE
 from streamproxy.formats.mpegts.psi import NULL_PID
 from streamproxy.formats.splice.candidate import Candidate
 from streamproxy.formats.splice.chunks import Chunk, Piece, Recent
-from streamproxy.formats.splice.ending import Ending, read_ending
+from streamproxy.formats.splice.ending import read_ending
 from streamproxy.formats.splice.hold import Hold
 from streamproxy.formats.splice.layout import Layout
 from streamproxy.formats.splice.replay import Former
@@ -51,12 +49,11 @@ class Splicer:
         self._hold = Hold(clean_cut=clean_cut, prompt=_PROMPT_CHUNKS)
         self._in_force = True
         self._complete = 0
-        self._decode_time: int | None = None
+        self._timed = self.indexed
         self._left: list[Chunk] = []
         self._fed = Recent(most_bytes=_RECOGNISED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
         self._layout: Layout | None = None
         self._rewriter: Rewriter | None = None
-        self._counters: dict[int, int] = {}
         self._output = Recent(most_bytes=_REMEMBERED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
         self._position = 0
         self._offset = 0
@@ -77,9 +74,9 @@ class Splicer:
         self.indexed = indexed
         self._fed.append(packets)
         self._complete = indexed.complete
-        if indexed.decode_time is not None:
-            self._decode_time = indexed.decode_time
-        chunk = Chunk(packets, start, indexed.entries, indexed.decode_time)
+        if indexed.timed:
+            self._timed = indexed
+        chunk = Chunk(packets, start, indexed.entries)
         complete = indexed.complete if self._indexer.program else None
         return [self._publish(passed) for passed in self._hold.add(chunk, complete)]
 
@@ -106,7 +103,7 @@ class Splicer:
 
         To be asked for once it is finished: before, what it will have sent is not known.
         """
-        return Former.of(self._fed, self._decode_time)
+        return Former.of(self._fed, self._timed.decode_time)
 
     @property
     def indexer(self) -> Indexer:
@@ -127,7 +124,7 @@ class Splicer:
         """
         if not replay or self._in_force:
             return Candidate()
-        return Candidate(Former.of(self._fed, self._decode_time))
+        return Candidate(self.former())
 
     def enter(self, candidate: Candidate) -> list[Piece]:
         """Go on with another source; the one in force is finished if that was not done.
@@ -159,13 +156,13 @@ class Splicer:
         entry = candidate.entry
         assert entry is not None
         layout = self._layout = self._layout or Layout(self._indexer.tables)
-        ending = self._ending(layout)
+        ending = read_ending(self._output, layout.program)
         beginning = candidate.beginning()
         rewriter = self._rewriter = Rewriter(layout, ending, entry.tables, shift_onto(ending, beginning))
         head = Piece(rewriter.begin(candidate.before_entry()))
         rewriter.open(beginning.presentation_time)
         self._indexer, self._complete = candidate.indexer, candidate.complete
-        self._decode_time = candidate.decode_time
+        self._timed = Indexed((), 0, candidate.decode_time)
         self._hold = Hold(clean_cut=self._clean_cut)
         self._left = []
         self._fed = Recent(most_bytes=_RECOGNISED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
@@ -175,14 +172,6 @@ class Splicer:
             self._fed.append(chunk.data)
             pieces += [self._publish(passed) for passed in self._hold.add(chunk, candidate.complete)]
         return pieces
-
-    def _ending(self, layout: Layout) -> Ending:
-        """Read the end of the output; counters of PIDs that have not been in use are remembered from earlier on."""
-        ending = read_ending(self._output, layout.program)
-        in_use = {stream.pid for stream in layout.program.streams} if layout.program else set()
-        older = {pid: counter for pid, counter in self._counters.items() if pid not in in_use}
-        self._counters = {pid: counter for pid, counter in {**older, **ending.counters}.items() if pid in layout.pids}
-        return replace(ending, counters={**ending.counters, **self._counters})
 
     def _publish(self, chunk: Chunk) -> Piece:
         piece = self._rewriter.rewrite(chunk, self._position) if self._rewriter is not None else self._untouched(chunk)
