@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 DEMO_URL = "demo:"
 """The address of the embedded test channel."""
@@ -118,6 +118,18 @@ class Sink(Protocol):
 
     async def drain(self) -> None:
         """Wait until more may be written."""
+
+
+@runtime_checkable
+class Splicing(Protocol):
+    """What else some sinks do: they put two timelines together."""
+
+    def splice(self, *, torn: bool) -> None:
+        """Take what is written next for another timeline, with clocks and counters of its own.
+
+        Args:
+            torn: Whether what was written last may have broken off anywhere.
+        """
 
 
 class Source(Protocol):

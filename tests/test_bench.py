@@ -5,7 +5,7 @@ import os
 
 from tests.bench import report
 from tests.bench.load import Account, Plan, Visit, carry_out
-from tests.bench.scenarios import BIT_RATE, Limit, Scenario, relay
+from tests.bench.scenarios import BIT_RATE, Limit, Scenario, hls, relay, scenarios
 from tests.helpers.origin import OK, Exchange, origin
 from tests.helpers.stream import packets
 
@@ -21,6 +21,22 @@ def test_a_small_audience_gets_the_whole_stream_over_one_upstream_per_channel() 
     assert 0.01 < figures["cpu_per_gb"] < 30
     # Of so little, the machine's noise is most.
     assert abs(figures["memory_per_channel"]) < 1e8
+
+
+def test_viewers_of_one_hls_channel_get_all_of_it_and_its_segments_are_fetched_once() -> None:
+    figures = hls(4, 2, 4.0, settle=1.0, weighing=0.3)
+
+    assert BIT_RATE / 3 < figures["rate_median"] < 3 * BIT_RATE
+    assert figures["failures"] == 0
+    # Three at the beginning, and one each 2 s of about 7.
+    assert 3 <= figures["segments_fetched"] <= 12
+    assert 0.01 < figures["cpu_per_gb"] < 30
+    assert abs(figures["memory_per_viewer"]) < 1e8
+
+
+def test_there_is_a_rival_only_where_one_is_given() -> None:
+    assert list(scenarios()["hls-viewers"].sides) == ["proxy"]
+    assert list(scenarios("/usr/bin/python3")["hls-viewers"].sides) == ["proxy", "streamlink"]
 
 
 async def test_viewers_notice_when_they_are_stalled_refused_or_cut_off() -> None:

@@ -111,10 +111,10 @@ class Take:
         else:
             self._begin(data)
 
-    def splice(self) -> None:
-        """Take what comes next for another stream, with clocks and counters of its own."""
-        if self._in_force and self._line.splices:
-            self._line.finish(whole=True)
+    def splice(self, *, torn: bool) -> None:
+        """Take what comes next for another timeline; see `Splicing`."""
+        if self._in_force and not self._candidate and self._line.splices:
+            self._line.finish(whole=not torn)
             self._wait_with(Candidate())
 
     @property

@@ -342,7 +342,7 @@ class StrictLiveTsConfig(_Section):
     circuit_breaker_timeout: Annotated[float, BeforeValidator(Seconds(0.1))] = 2.0
     """Seconds of silence after which an upstream counts as lost, in place of relay.stall_timeout."""
     circuit_breaker_cooldown: Annotated[float, BeforeValidator(Seconds(0))] = 60.0
-    """Seconds for which such an upstream is left alone while another can be tried, in place of failover.cooldown."""
+    """Seconds for which an upstream that was given up is left alone, in place of failover.cooldown."""
 
 
 class HlsConfig(_Section):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from streamproxy.config import Config, RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamNotMedia
-from streamproxy.model import DEMO_URL, Channel, Sink, Source, StreamFormat, StreamKind, Upstream
+from streamproxy.model import DEMO_URL, Channel, RelayMode, Sink, Source, StreamFormat, StreamKind, Upstream
 from streamproxy.sources.client import Client
 from streamproxy.sources.demo import DemoSource
 from streamproxy.sources.hls import HlsSource
@@ -27,7 +27,9 @@ def source_of(channel: Channel, upstream: Upstream, client: Client, config: Conf
     live = EndlessSource(HttpSource(upstream, client, _relay(config, strict=channel.strict)), upstream.label)
     if upstream.kind is StreamKind.LIVE:
         return live
-    hls = HlsSource(upstream, client, config.options, config.relay, quality=channel.quality)
+    # A viewer who has it alone takes it as fast as they like; a ring waits for nobody.
+    paced = channel.mode is RelayMode.SHARED
+    hls = HlsSource(upstream, client, config.options, config.relay, quality=channel.quality, paced=paced)
     page = PageSource(upstream, client, config, pages, quality=channel.quality)
     if upstream.kind is StreamKind.HLS:
         return UnknownSource(hls, {StreamKind.PAGE: page})

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from streamproxy.config import OptionsConfig, RelayConfig
 from streamproxy.formats.hls.alignment import Listing, first_of_sound
+from streamproxy.formats.hls.model import MediaPlaylist
+from streamproxy.formats.hls.pacing import Pacing
 from streamproxy.formats.hls.window import LIVE_EDGE
 from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat, Upstream
 from streamproxy.sources.client import Client
@@ -14,7 +16,7 @@ from streamproxy.sources.ffmpeg import find_ffmpeg
 from streamproxy.sources.hls_join import Joint
 from streamproxy.sources.hls_playlist import Found, PlaylistLoader
 from streamproxy.sources.hls_track import Delivery, Pull, Track
-from streamproxy.sources.hls_writer import Writer
+from streamproxy.sources.hls_writer import Pace, Writer
 from streamproxy.sources.retrieval import Sleep
 
 IN_FLIGHT = 64 << 20
@@ -44,6 +46,7 @@ class HlsSource:
         quality: str = "best",
         ffmpeg: str = "ffmpeg",
         in_flight: int = IN_FLIGHT,
+        paced: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -57,6 +60,7 @@ class HlsSource:
             quality: Which variant to take: `best`, `worst`, a height (`720p`) or a bandwidth (`3000k`).
             ffmpeg: The path of ffmpeg, or its name on $PATH. Where it is missing, so is sound that comes apart.
             in_flight: Bytes of segments held at once.
+            paced: Whether what has ended is written no faster than it is played: for a sink that never waits.
             clock: Returns a time in seconds that never goes backwards.
             sleep: Waits for the given number of seconds of that clock.
         """
@@ -67,6 +71,7 @@ class HlsSource:
         self._quality = quality
         self._ffmpeg = ffmpeg
         self._in_flight = in_flight
+        self._paced = paced
         self._clock = clock
         self._sleep = sleep
         self._writer: Writer | None = None
@@ -103,7 +108,8 @@ class HlsSource:
         pull = self._pull(self._options.threads, self._in_flight)
         track = Track(self._upstream, self._client, loader, found.picture.playlist, pull, asked_at=asked_at)
         delivery = Delivery(self._upstream.label)
-        self._writer = writer = Writer(sink, track.media, self._relay, self._upstream.label)
+        pace = self._pace(found.picture.playlist)
+        self._writer = writer = Writer(sink, track.media, self._relay, self._upstream.label, pace)
         async with track:
             async for download in track.segments:
                 await delivery.write(download, writer)
@@ -138,7 +144,15 @@ class HlsSource:
             timed=True,
         )
         async with picture, voice:
-            await Joint(program, picture, voice, self._relay, self._upstream.label).run(sink)
+            pace = self._pace(found.picture.playlist)
+            await Joint(program, picture, voice, self._relay, self._upstream.label, pace).run(sink)
 
     def _pull(self, threads: int, in_flight: int) -> Pull:
         return Pull(self._options.timeout, threads, in_flight, self._clock, self._sleep)
+
+    def _pace(self, playlist: MediaPlaylist) -> Pace | None:
+        """Make what keeps viewers who share the stream from being left behind; a live stream does not need it."""
+        if not (self._paced and playlist.ended):
+            return None
+        half_a_queue = self._relay.queue * self._relay.chunk_size // 2
+        return Pace(Pacing(playlist, most=half_a_queue), self._clock, self._sleep)

@@ -12,7 +12,7 @@ from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamError
 from streamproxy.formats.fmp4 import is_mp4
 from streamproxy.formats.hls.model import Map
-from streamproxy.model import Sink
+from streamproxy.model import Sink, Splicing
 from streamproxy.sources.ffmpeg import Ffmpeg, Pipe, pipes
 from streamproxy.sources.hls_track import Delivery, Track
 from streamproxy.sources.hls_writer import Pace, Writer
@@ -52,6 +52,7 @@ class Joint:
         self._lanes = (_Lane(picture, "v", label, pace), _Lane(sound, "a", label, None))
         self._relay = relay
         self._label = label
+        self._ran = False
 
     async def run(self, sink: Sink) -> None:
         """Write both into a sink until one has ended, and all of it is written.
@@ -78,6 +79,9 @@ class Joint:
                 _raise_failure(tasks)
                 ready = [feed for feed in feeds if feed.pipe.begun.is_set()]
                 if ready:
+                    if self._ran and isinstance(sink, Splicing):
+                        sink.splice(torn=False)
+                    self._ran = True
                     await self._run_ffmpeg(ready, tasks, sink)
             finally:
                 for task in tasks:

@@ -1,14 +1,17 @@
 """Segments written as one stream: in whole packets, or in whole fragments behind their header."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamNotMedia
 from streamproxy.formats.fmp4 import Fragments, NotFragmentsError, is_mp4
 from streamproxy.formats.hls.model import Map, MediaSegment
+from streamproxy.formats.hls.pacing import Pacing
 from streamproxy.formats.mpegts import PACKET_SIZE, SYNC_BYTE, NotTransportStreamError, Packetizer, describe
-from streamproxy.model import Sink, StreamFormat
+from streamproxy.model import Sink, Splicing, StreamFormat
 from streamproxy.sources.hls_media import Media
+from streamproxy.sources.retrieval import Sleep
 from streamproxy.sources.segments import Download
 
 _TRANSPORT_STREAM = "video/mp2t"
@@ -48,6 +51,32 @@ class _Packets:
         return self._beginning[: len(self._beginning) // PACKET_SIZE * PACKET_SIZE]
 
 
+class Pace:
+    """Keeps to a pacing, by a clock."""
+
+    def __init__(self, pacing: Pacing, clock: Callable[[], float], sleep: Sleep) -> None:
+        """Begin.
+
+        Args:
+            pacing: When what is due.
+            clock: Returns a time in seconds that never goes backwards.
+            sleep: Waits for the given number of seconds of that clock.
+        """
+        self._pacing = pacing
+        self._clock = clock
+        self._sleep = sleep
+
+    def begin(self, segment: MediaSegment) -> None:
+        """Say that what is written from now on is of another segment."""
+        self._pacing.begin(segment.duration)
+
+    async def keep(self, size: int, download: Download) -> None:
+        """Wait until so many bytes more of a segment are due."""
+        wait = self._pacing.wait(size, self._clock(), of=download.size)
+        if wait:
+            await self._sleep(wait)
+
+
 class Writer:
     """Writes segments into a sink, as one stream.
 
@@ -57,15 +86,27 @@ class Writer:
         written: Bytes of segments written.
     """
 
-    def __init__(self, sink: Sink, media: Media, relay: RelayConfig, label: str) -> None:
+    def __init__(self, sink: Sink, media: Media, relay: RelayConfig, label: str, pace: Pace | None = None) -> None:
+        """Prepare, without writing anything.
+
+        Args:
+            sink: Where to write.
+            media: Fetches initialization sections.
+            relay: Chunk size and chunk delay.
+            label: The name of the upstream.
+            pace: How fast to write; None for as fast as the sink takes it.
+        """
         self.format: StreamFormat | None = None
         self.written = 0
         self._sink = sink
         self._media = media
         self._relay = relay
         self._label = label
+        self._pace = pace
         self._map: Map | None = None
         self._interrupted = False
+        self._missed = False
+        self._torn = False
 
     async def write(self, download: Download) -> None:
         """Write a segment as it arrives, behind its header if that is not in force already.
@@ -76,20 +117,34 @@ class Writer:
         segment = download.segment
         self._interrupted |= segment.discontinuity
         if segment.gap:
+            self._missed = True
             return
         if self.format is None or self._interrupted or segment.map != self._map:
             await self._begin(segment)
+        if (self._interrupted or self._missed) and self.written and isinstance(self._sink, Splicing):
+            self._sink.splice(torn=self._torn)
+        if self._pace:
+            self._pace.begin(segment)
+        before = self.written
+        self._interrupted, self._missed = False, True
+        try:
+            await self._write(download)
+        finally:
+            self._torn = self._missed and self.written > before
+
+    async def _write(self, download: Download) -> None:
         before = self.written
         framing, head = self._framing(), b""
         try:
-            while data := await download.take(self._relay.chunk_size, within=self._delay(segment)):
+            while data := await download.take(self._relay.chunk_size, within=self._delay(download.segment)):
                 head = head or data[:_HEAD]
-                await self._pass_on(framing.feed(data))
-            await self._pass_on(framing.finish())
+                await self._pass_on(framing.feed(data), download)
+            await self._pass_on(framing.finish(), download)
         except (NotTransportStreamError, NotFragmentsError):
             raise self._not_media(head) from None
         if self.written == before:
             raise self._not_media(head)
+        self._missed = False
 
     async def _begin(self, segment: MediaSegment) -> None:
         """Set the format that a segment needs, and write its header if the stream has begun without it."""
@@ -108,7 +163,6 @@ class Writer:
             if self.written:
                 self._sink.write(header)
         self._map = segment.map
-        self._interrupted = False
 
     def _framing(self) -> _Framing:
         return Fragments() if self.format and self.format.media_type == _MP4 else _Packets()
@@ -117,8 +171,10 @@ class Writer:
         # The first goes out at once, unless its padding may yet tell that it must not.
         return self._relay.chunk_delay if self.written or segment.key else 0
 
-    async def _pass_on(self, data: bytes) -> None:
+    async def _pass_on(self, data: bytes, download: Download) -> None:
         if data:
+            if self._pace:
+                await self._pace.keep(len(data), download)
             self.written += len(data)
             self._sink.write(data)
             await self._sink.drain()

@@ -108,11 +108,17 @@ class Download:
         self._room = room
         self._pieces: deque[bytes] = deque()
         self._held = 0
+        self._received = 0
         self._leads = False
         self._failure: UpstreamError | None = None
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._run(fetch), name=f"segment {segment.sequence}")
         self._task.add_done_callback(lambda _: self._changed.set())
+
+    @property
+    def size(self) -> int | None:
+        """Bytes it has; None while it is not known to be complete."""
+        return self._received if self._task.done() and not self._failure else None
 
     async def take(self, size: int, *, within: float) -> bytes:
         """Wait for some of it.
@@ -164,6 +170,7 @@ class Download:
                 await self._room.wait(self._may_read)
                 async for piece in pieces:
                     self._pieces.append(piece)
+                    self._received += len(piece)
                     self._hold(len(piece))
                     self._changed.set()
                     await self._room.wait(self._may_read)

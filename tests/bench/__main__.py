@@ -17,14 +17,22 @@ from tests.bench.scenarios import FLOOR, Figures, Scenario, scenarios
 @click.option(
     "--floor", is_flag=True, help="Compare with a bare sender in C, in turn with the proxy; needs a compiler."
 )
+@click.option(
+    "--rival",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="PYTHON",
+    help="Compare HLS with Streamlink, in turn with the proxy; the path of a Python that has it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: medians, ratios, and every run.")
-def main(names: tuple[str, ...], seconds: float, repeat: int, quick: bool, floor: bool, as_json: bool) -> None:
+def main(
+    names: tuple[str, ...], seconds: float, repeat: int, quick: bool, floor: bool, rival: str | None, as_json: bool
+) -> None:
     """Measure what the proxy costs and how well it serves: an upstream, the proxy and viewers, all on this machine.
 
     Without a name, every scenario is run. Machines are moody, and others work on them too: trust ratios of the same
     call more than numbers. Memory leaves out files that are mapped; ratios are medians over pairs of runs.
     """
-    known = scenarios()
+    known = scenarios(rival)
     if floor and not compiler():
         raise click.UsageError("--floor needs a C compiler: cc, gcc or clang")
     if quick:

@@ -11,6 +11,7 @@ import heapq
 import json
 import select
 import socket
+import statistics
 import sys
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from typing import NamedTuple
 from tests.bench import measure
 
 _READ = 1 << 20
+_WEIGH_EVERY = 0.1
 _STALL = 1.0
 """Seconds without a byte after which a viewer sees its picture stop."""
 
@@ -51,6 +53,8 @@ class Plan:
         count_from: Seconds after the beginning when counting begins.
         count_for: Seconds that are counted; with them it ends.
         pid: The process whose processor time and memory are accounted.
+        weigh_for: Seconds during which memory is looked at then, and again behind what is counted; the median is told.
+            With 0 it is looked at once, and at the end of what is counted.
     """
 
     host: str
@@ -60,6 +64,7 @@ class Plan:
     count_from: float
     count_for: float
     pid: int
+    weigh_for: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -260,7 +265,7 @@ def carry_out(plan: Plan) -> Account:
     memory = [measure.memory(plan.pid)]
     with contextlib.closing(Audience(plan)) as audience:
         audience.watch(plan.weigh_at)
-        memory.append(measure.memory(plan.pid))
+        memory.append(_weigh(audience, plan, plan.weigh_at))
         audience.watch(plan.count_from)
         audience.gaps.clear()
         earlier = {viewer: viewer.received for viewer in audience.viewers}
@@ -268,8 +273,8 @@ def carry_out(plan: Plan) -> Account:
         start, cpu_before, own_before = time.monotonic(), measure.cpu(plan.pid), time.process_time()
         audience.watch(plan.count_from + plan.count_for)
         seconds, cpu, own = time.monotonic() - start, measure.cpu(plan.pid), time.process_time()
-        memory.append(measure.memory(plan.pid))
-    received = {viewer: viewer.received - earlier.get(viewer, 0) for viewer in audience.viewers}
+        received = {viewer: viewer.received - earlier.get(viewer, 0) for viewer in audience.viewers}
+        memory.append(_weigh(audience, plan, plan.count_from + plan.count_for))
     rates = [count * 8 / seconds for viewer, count in received.items() if viewer.stays]
     waits = [viewer.first_byte for viewer in audience.viewers if viewer.first_byte is not None]
     failures = [viewer.failure for viewer in audience.viewers if viewer.failure]
@@ -289,6 +294,15 @@ def carry_out(plan: Plan) -> Account:
         rate_median=measure.percentile(rates, 0.5),
         rate_least=min(rates, default=None),
     )
+
+
+def _weigh(audience: Audience, plan: Plan, since: float) -> int:
+    """Tell what the server occupies in the middle of the time that is set for that."""
+    samples = [measure.memory(plan.pid)]
+    for number in range(round(plan.weigh_for / _WEIGH_EVERY)):
+        audience.watch(since + (number + 1) * _WEIGH_EVERY)
+        samples.append(measure.memory(plan.pid))
+    return int(statistics.median(samples))
 
 
 def _main() -> None:

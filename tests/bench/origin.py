@@ -17,8 +17,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 _PACKET = 188
-_LOOP_PACKETS = 16 * 1400
-"""Packets of the loop, 4 MB; a multiple of 16, so that the continuity counter runs on where it starts again."""
+_COUNTER = 16
+"""Packets after which the continuity counter starts again."""
+
+_LOOP_PACKETS = _COUNTER * 1400
+"""Packets of the loop, 4 MB."""
 
 _TICK = 0.01
 """Seconds from one piece of a stream to the next."""
@@ -59,7 +62,7 @@ class Origin:
         self._entries = entries
         self._list = b""
         self._loop_file = os.memfd_create("loop.ts")
-        os.write(self._loop_file, _loop())
+        os.write(self._loop_file, loop_of_packets(_LOOP_PACKETS // _COUNTER))
         self._streams: set[Stream] = set()
         self._total = 0
         self._peaks: Counter[str] = Counter()
@@ -138,9 +141,10 @@ class Origin:
         return {"open": len(self._streams), "total": self._total, "peak": max(self._peaks.values(), default=0)}
 
 
-def _loop() -> bytes:
+def loop_of_packets(groups: int) -> bytes:
+    """Make a transport stream that can be sent again and again, in groups of 16 packets: its counter runs on."""
     payload = bytes(range(0x48, 0x48 + 184))
-    return b"".join(bytes((0x47, 0x01, 0x00, 0x10 | number & 15)) + payload for number in range(_LOOP_PACKETS))
+    return b"".join(bytes((0x47, 0x01, 0x00, 0x10 | number)) + payload for number in range(_COUNTER)) * groups
 
 
 def _list(port: int, entries: int) -> bytes:

@@ -59,6 +59,31 @@ class Origin:
         return stats
 
 
+class Rival:
+    """Another program's viewers, in a process of its own.
+
+    Attributes:
+        pid: Its process.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin
+        assert process.stdout
+        self.pid = process.pid
+        self._input = process.stdin
+        self._output = process.stdout
+
+    def viewers(self, count: int) -> tuple[int, int]:
+        """Wait until so many watch; return how many bytes all have got so far, and how many of them failed."""
+        self._input.write(f"{count}\n")
+        self._input.flush()
+        line = self._output.readline()
+        if not line:
+            raise RuntimeError("the rival's process failed")
+        received, failed = map(int, line.split())
+        return received, failed
+
+
 class Proxy:
     """The program that is running.
 
@@ -160,6 +185,21 @@ def running_origin(bit_rate: float, *, entries: int = 0) -> Iterator[Origin]:
     with _talking(*_module("origin", str(bit_rate), str(entries))) as process:
         assert process.stdout
         yield Origin(int(process.stdout.readline()))
+
+
+@contextmanager
+def running_hls_origin(bit_rate: float) -> Iterator[Origin]:
+    """Run an upstream that is a live HLS channel, at /live.m3u8, of so many bits per second."""
+    with _talking(*_module("hls_origin", str(bit_rate))) as process:
+        assert process.stdout
+        yield Origin(int(process.stdout.readline()))
+
+
+@contextmanager
+def running_rival(python: str, url: str) -> Iterator[Rival]:
+    """Run the viewers of another program, with a Python that has it."""
+    with _talking(python, str(Path(__file__).with_name("rival.py")), url) as process:
+        yield Rival(process)
 
 
 @contextmanager

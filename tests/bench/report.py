@@ -58,6 +58,7 @@ FIGURES = {
     "rate_least": Figure("rate, least", "Mbit/s", 1e-6, 2),
     "upstreams_opened": Figure("upstreams opened", "", 1, 0),
     "upstreams_peak": Figure("most at once per channel", "", 1, 0),
+    "segments_fetched": Figure("segments fetched upstream", "", 1, 0),
     "upstreams_left": Figure("upstreams open 1 s later", "", 1, 0),
     "cpu_of_viewers": Figure("CPU of the viewers' process", "%", 1e2, 0),
 }

@@ -3,6 +3,7 @@
 import contextlib
 import random
 import socket
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +13,18 @@ from pathlib import Path
 
 from tests.bench import sluggards
 from tests.bench.load import Account, Plan, Visit
-from tests.bench.measure import memory, percentile
-from tests.bench.processes import Origin, Server, polling, running_floor, running_origin, running_proxy, viewers
+from tests.bench.measure import cpu, memory, percentile
+from tests.bench.processes import (
+    Origin,
+    Server,
+    polling,
+    running_floor,
+    running_hls_origin,
+    running_origin,
+    running_proxy,
+    running_rival,
+    viewers,
+)
 
 Figures = dict[str, float]
 """What one run gave, by the names of `report.FIGURES`: seconds, bytes, bits per second, or counts."""
@@ -30,6 +41,13 @@ _ARRIVALS = 250
 
 _SETTLE = 2.5
 """Seconds after which a channel has all the past that it keeps, and newcomers have got what they get of it at once."""
+
+_HLS_VIEWERS, _HLS_FIRST = 20, 5
+_HLS_SETTLE = 10.0
+"""Seconds after which whoever came has got what they get at once, and memory has been as full as it gets."""
+
+_HLS_WEIGHING = 4.0
+"""Seconds in which two segments come: what is occupied rises and falls with each."""
 
 _LIST_ENTRIES = 100_000
 _POLL = 0.005
@@ -65,8 +83,12 @@ class Scenario:
     obstacle: Callable[[], str | None] = lambda: None
 
 
-def scenarios() -> dict[str, Scenario]:
-    """List what can be measured here."""
+def scenarios(rival: str | None = None) -> dict[str, Scenario]:
+    """List what can be measured here.
+
+    Args:
+        rival: The path of a Python that has Streamlink, to compare with that; None to compare with nothing.
+    """
     return {
         "fanout": Scenario(
             "1 channel, 200 viewers",
@@ -102,6 +124,11 @@ def scenarios() -> dict[str, Scenario]:
                 "list_packed": Limit(0.05),
             },
         ),
+        "hls-viewers": Scenario(
+            f"1 HLS channel of {BIT_RATE / 1e6:g} Mbit/s, {_HLS_VIEWERS} viewers",
+            _hls_and_rival(rival),
+            {"cpu_per_gb": Limit(0.2, of_ratio=True), "memory_per_viewer": Limit(64e3), "failures": Limit(0)},
+        ),
         "zap": Scenario(
             "20 channels, 100 viewers a second come, who leave after 0.05 to 0.5 s",
             {"proxy": zap},
@@ -125,6 +152,67 @@ def floor(count: int, seconds: float) -> Figures:
     """Have viewers watch what the bare sender sends."""
     with _workplace() as folder, running_floor(folder, BIT_RATE) as server:
         return _figures(_carry_out(_watchers(server, 1, count, seconds)))
+
+
+def hls(
+    count: int, first: int, seconds: float, *, settle: float = _HLS_SETTLE, weighing: float = _HLS_WEIGHING
+) -> Figures:
+    """Have viewers watch an HLS channel as one transport stream.
+
+    Args:
+        count: How many.
+        first: How many of them are there when memory is looked at for the first time.
+        seconds: How long to count.
+        settle: Seconds from when they come until memory is looked at, or counting begins.
+        weighing: Seconds for which memory is looked at.
+    """
+    with (
+        _workplace() as folder,
+        running_hls_origin(BIT_RATE) as origin,
+        running_proxy(folder, streams={"c0": origin.url("/live.m3u8")}) as proxy,
+    ):
+        begin = settle + weighing
+        visits = [Visit(0 if number < first else begin, _path(0)) for number in range(count)]
+        plan = _plan(
+            proxy.server,
+            visits,
+            weigh_at=settle,
+            count_from=begin + settle,
+            seconds=seconds,
+            weigh_for=weighing,
+        )
+        account = _carry_out(plan)
+        fetched = origin.stats()["total"]
+    # Not its gaps: between two segments there is more than a second in which nothing comes.
+    figures = _figures(account)
+    _, few, all_of_them = account.memory
+    return {name: figures[name] for name in ("cpu_per_gb", "failures", "rate_median", "cpu_of_viewers")} | {
+        "memory": all_of_them,
+        "memory_per_viewer": (all_of_them - few) / (count - first),
+        "segments_fetched": fetched,
+    }
+
+
+def rivals(python: str, count: int, first: int, seconds: float) -> Figures:
+    """Have as many viewers pull the channel with Streamlink, one by one."""
+    with running_hls_origin(BIT_RATE) as origin, running_rival(python, origin.url("/live.m3u8")) as rival:
+        rival.viewers(first)
+        time.sleep(_HLS_SETTLE)
+        few = _weigh(rival.pid)
+        rival.viewers(count)
+        time.sleep(_HLS_SETTLE)
+        (before, _), cpu_before, begin = rival.viewers(count), cpu(rival.pid), time.monotonic()
+        time.sleep(seconds)
+        (after, failures), cpu_after, took = rival.viewers(count), cpu(rival.pid), time.monotonic() - begin
+        all_of_them = _weigh(rival.pid)
+        return {
+            "cpu_per_gb": (cpu_after - cpu_before) / (after - before) * 1e9,
+            "failures": failures,
+            "rate_median": (after - before) * 8 / took / count,
+            "memory": all_of_them,
+            "memory_per_viewer": (all_of_them - few) / (count - first),
+            "segments_fetched": origin.stats()["total"],
+        }
 
 
 def idle(seconds: float) -> Figures:
@@ -215,6 +303,22 @@ def _relay_and_floor(channels: int, count: int) -> dict[str, Side]:
     return {"proxy": lambda seconds: relay(channels, count, seconds), FLOOR: lambda seconds: floor(count, seconds)}
 
 
+def _hls_and_rival(python: str | None) -> dict[str, Side]:
+    sides: dict[str, Side] = {"proxy": lambda seconds: hls(_HLS_VIEWERS, _HLS_FIRST, seconds)}
+    if python is not None:
+        sides["streamlink"] = lambda seconds: rivals(python, _HLS_VIEWERS, _HLS_FIRST, seconds)
+    return sides
+
+
+def _weigh(pid: int) -> float:
+    """Tell what a process occupies in the middle of the time that is set for that."""
+    samples = []
+    for _ in range(round(_HLS_WEIGHING / 0.1)):
+        samples.append(memory(pid))
+        time.sleep(0.1)
+    return statistics.median(samples)
+
+
 @contextmanager
 def _workplace() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -234,8 +338,16 @@ def _watchers(server: Server, channels: int, count: int, seconds: float, settle:
     return _plan(server, [*first, *others], weigh_at=begin, count_from=end, seconds=seconds)
 
 
-def _plan(server: Server, visits: Sequence[Visit], *, count_from: float, seconds: float, weigh_at: float = 0) -> Plan:
-    return Plan("127.0.0.1", server.port, visits, weigh_at, count_from, seconds, server.pid)
+def _plan(
+    server: Server,
+    visits: Sequence[Visit],
+    *,
+    count_from: float,
+    seconds: float,
+    weigh_at: float = 0,
+    weigh_for: float = 0,
+) -> Plan:
+    return Plan("127.0.0.1", server.port, visits, weigh_at, count_from, seconds, server.pid, weigh_for)
 
 
 def _carry_out(plan: Plan) -> Account:

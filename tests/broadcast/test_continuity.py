@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 
@@ -11,7 +12,7 @@ from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
 from streamproxy.errors import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamNotMedia, UpstreamRefused
 from streamproxy.formats.health import VitalTerms
 from streamproxy.formats.mpegts import Entry
-from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, StreamFormat, Upstream
+from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, Splicing, StreamFormat, Upstream
 from tests.formats.splice.synthetic import FRAME, Maker
 from tests.helpers.tscheck import check
 from tests.helpers.virtual_time import in_virtual_time, now
@@ -248,7 +249,7 @@ def test_the_line_is_held_while_nothing_plays() -> None:
         await watch(scene, has_pictures(600))
 
         nulls = [time for time, data in scene.viewer.pieces if data.startswith(NULL)]
-        assert max(later - earlier for earlier, later in zip(nulls, nulls[1:], strict=False)) <= 0.5
+        assert max(later - earlier for earlier, later in pairwise(nulls)) <= 0.5
         assert nulls[-1] - nulls[0] >= 1.5
         assert faults(scene.viewer.data) == []
 
@@ -297,7 +298,7 @@ def test_a_switch_by_hand_leaves_one_when_the_other_can_be_played() -> None:
         await asyncio.wait([task])
 
         times = [time for time, _ in scene.viewer.pieces]
-        assert max(later - earlier for earlier, later in zip(times, times[1:], strict=False)) <= 0.081
+        assert max(later - earlier for earlier, later in pairwise(times)) <= 0.081
         assert faults(scene.viewer.data) == []
         assert scene.open == []
 
@@ -394,7 +395,8 @@ def test_a_discontinuity_within_an_upstream_is_no_seam_either() -> None:
     async def scenario() -> None:
         async def play(sink: Sink) -> None:
             await Camera(10_000_000).play(sink, 30)
-            sink.splice()  # type: ignore[attr-defined]
+            assert isinstance(sink, Splicing)
+            sink.splice(torn=False)
             await Camera(50).play(sink, 30)
 
         scene = Scene({"one": [play]})

@@ -28,6 +28,7 @@ async def test_the_demo_channel_is_the_demo_clip() -> None:
         await source.run(sink)
 
     assert sink.data == demo_clip().read(0, len(sink.data) // 188) != b""
+    assert b"streamproxy demo" in sink.data
     assert source.format is TRANSPORT_STREAM
 
 
