@@ -1,13 +1,14 @@
 """HLS whose segments do not belong together comes out as one stream without a fault."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.formats.splice.playing import decode, faults
 from tests.formats.splice.sources import foreign, hevc, usual
-from tests.helpers.hls_origin import HlsOrigin
+from tests.helpers.hls_origin import Answer, HlsOrigin
 from tests.helpers.media import transport_stream
 from tests.helpers.origin import origin
 from tests.helpers.proxy import config, running
@@ -18,7 +19,7 @@ pytestmark = [
 ]
 
 
-async def watched(folder: Path, playlist: list[str], segments: dict[str, bytes | int]) -> bytes:
+async def watched(folder: Path, playlist: list[str], segments: Mapping[str, Answer]) -> bytes:
     """Return what one viewer gets of a playlist that has ended."""
     async with origin() as socket:
         upstream = HlsOrigin(socket)
@@ -29,9 +30,9 @@ async def watched(folder: Path, playlist: list[str], segments: dict[str, bytes |
             upstream.serve(f"/{name}", answer)
         stream = {"url": upstream.url("/tv.m3u8"), "mode": "direct"}
         async with running(config(folder, streams={"tv": stream})) as proxy:
-            answer = await proxy.get("/stream/tv")
-        assert answer.status == 200
-        return answer.body
+            received = await proxy.get("/stream/tv")
+        assert received.status == 200
+        return received.body
 
 
 def listed(*names: str) -> list[str]:
@@ -58,7 +59,7 @@ async def test_another_codec_behind_a_discontinuity_gets_a_pid_of_its_own(tmp_pa
 
 
 async def test_there_is_no_seam_where_a_segment_is_missing(tmp_path: Path) -> None:
-    segments = {"a.ts": usual(), "gone.ts": 404, "c.ts": transport_stream(clock=6)}
+    segments: dict[str, Answer] = {"a.ts": usual(), "gone.ts": 404, "c.ts": transport_stream(clock=6)}
 
     data = await watched(tmp_path, listed("a.ts", "gone.ts", "c.ts"), segments)
 

@@ -188,8 +188,7 @@ class Rewriter:
                 self._read.clear()
                 if self._programs.program not in {None, self._program}:
                     self._change_program(sheet, number)
-            assembler = self._programs.pids.get(pid)
-            self._read[pid] = packet[4:] if assembler and not assembler.pending else b""
+            self._read[pid] = packet[4:]
         if not packet[1] & 0x40:
             return
         if pid == PAT_PID:

@@ -94,7 +94,7 @@ def test_an_ending_is_what_would_come_next(begin: int, count: int, size: int) ->
 @given(moments)
 def test_pictures_out_of_order_end_with_the_one_that_is_seen_last(begin: int) -> None:
     maker = Maker()
-    order = [3, 1, 2, 6, 4, 5, 9]
+    order = [3, 1, 2, 6, 4, 5, 9, 7, 8]
     stream = b"".join(
         maker.packets(VIDEO, pes(0xE0, begin + (place + 2) * FRAME, b"", begin + number * FRAME))
         for number, place in enumerate(order)
@@ -102,8 +102,16 @@ def test_pictures_out_of_order_end_with_the_one_that_is_seen_last(begin: int) ->
 
     ending = read_ending([stream], PROGRAM)
 
-    assert ending.decode_time == (begin + 7 * FRAME) % WRAP
+    assert ending.decode_time == (begin + 9 * FRAME) % WRAP
     assert ending.presentation_time == (begin + 12 * FRAME) % WRAP
+
+
+def test_what_is_scrambled_has_no_times() -> None:
+    maker = Maker()
+
+    ending = read_ending([b"".join(maker.picture(number * FRAME, scrambled=True) for number in range(9))], PROGRAM)
+
+    assert (ending.decode_time, ending.clock) == (None, (9 * FRAME - 45_000) % WRAP)
 
 
 def test_pictures_without_times_of_their_own_count() -> None:
@@ -156,6 +164,13 @@ def test_a_gate_opens_with_what_begins_in_time(since: int | None, time: int | No
     assert Gate(since).judge(packet, 0) is verdict
 
 
+def test_a_gate_does_not_read_what_is_scrambled() -> None:
+    packet = Maker().packets(AUDIO, pes(0xC0, 5, b"sound"), scrambled=True)
+
+    assert Gate(1_000).judge(packet, 0) is Verdict.OPEN
+    assert Gate(1_000, strict=True).judge(packet, 0) is Verdict.SHUT
+
+
 def test_a_strict_gate_stays_shut_for_whatever_may_be_too_early() -> None:
     gate = Gate(90_000_000, strict=True)
 
@@ -169,9 +184,8 @@ def test_a_gate_does_not_judge_the_middle_of_something() -> None:
     assert Gate(1).judge(packets, PACKET_SIZE) is None
 
 
-routes = st.dictionaries(
-    st.integers(0, 0x1FFF), st.builds(Route, st.integers(0, 0x1FFF), st.integers(0, 15)), max_size=6
-)
+pids = st.integers(0, 0x1FFF) | st.sampled_from([0x100, 0x200, 0x201, 0x1FFF])
+routes = st.dictionaries(pids, st.builds(Route, pids, st.integers(0, 15)), max_size=6)
 
 
 @given(st.lists(routes, min_size=1, max_size=3), st.integers(1, 60), st.integers(0, 1 << 32))

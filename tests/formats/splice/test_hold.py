@@ -57,6 +57,14 @@ def test_no_more_than_a_mebibyte_is_held_back() -> None:
     assert max(waiting(Splicer(), chunks(picture, 1_000 * PACKET_SIZE))) == (1 << 20) // (1_000 * PACKET_SIZE)
 
 
+def test_however_much_has_passed_something_is_held_back() -> None:
+    source = Maker()
+    fed = [source.tables() + source.picture(0, key=True, size=1 << 18)]
+    fed += [source.picture(number * FRAME, size=1 << 18) for number in range(1, 12)]
+
+    assert waiting(Splicer(), fed) == [0, 0, *[1] * 10]
+
+
 def test_a_stream_that_falls_silent_delays_the_others_by_no_more_than_that() -> None:
     source = Maker()
     fed = [source.tables() + source.picture(0, key=True) + source.sound(0)]

@@ -28,21 +28,24 @@ def differing(data: bytes) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_replay_goes_on_byte_by_byte_where_it_broke_off(seed: int) -> None:
+@pytest.mark.parametrize("size", [CHUNK, 348 * PACKET_SIZE])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_replay_goes_on_byte_by_byte_where_it_broke_off(seed: int, size: int) -> None:
     chance = random.Random(seed)
     source = sources.usual()
     count = len(source) // PACKET_SIZE
     lost = chance.randrange(150, count - 100)
     again = chance.randrange(0, lost - 20)
     channel = Channel()
-    channel.play(packets(source, 0, lost))
+    channel.play(packets(source, 0, 2), PACKET_SIZE)
+    channel.play(packets(source, 2, lost), size)
     channel.finish()
     candidate = channel.switch(packets(source, again), chance.randrange(1, 80) * PACKET_SIZE, replay=True)
     channel.finish(whole=True)
 
     assert candidate.continuation() is not None
     assert channel.output == source
+    assert [entry.position for entry in channel.entries] == entries(source, 0x100)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -191,6 +194,18 @@ def test_a_continuation_that_is_kept_for_too_long_is_given_up() -> None:
     assert candidate.ready
 
 
+def test_a_source_that_repeats_itself_goes_on_at_the_first_place_that_fits() -> None:
+    source = sources.usual()
+    channel = Channel()
+    channel.play(packets(source, 0, 300))
+    channel.finish()
+    candidate = channel.splicer.candidate(replay=True)
+    candidate.feed(source)
+    candidate.feed(source)
+
+    assert b"".join(candidate.continuation() or ()) == packets(source, 300) + source
+
+
 def test_times_go_on_after_a_replay_by_times() -> None:
     source = sources.usual()
     channel = Channel()
@@ -202,3 +217,18 @@ def test_times_go_on_after_a_replay_by_times() -> None:
     steps = [difference(later, earlier) for earlier, later in itertools.pairwise(decode_times)]
     assert set(steps) == {3600}
     assert check(channel.output).faults == []
+
+
+@pytest.mark.parametrize("same_bytes", [True, False])
+def test_what_a_candidate_brought_along_was_sent_before(same_bytes: bool) -> None:
+    channel = Channel()
+    channel.play(sources.usual())
+    candidate = channel.splicer.candidate(replay=False)
+    candidate.feed(sources.foreign())
+    channel.pieces += channel.splicer.enter(candidate)
+    channel.finish()
+    again = channel.splicer.candidate(replay=True)
+    again.feed(sources.foreign() if same_bytes else differing(sources.foreign()))
+
+    assert (again.continuation() is not None) == same_bytes
+    assert again.ready == same_bytes

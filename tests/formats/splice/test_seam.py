@@ -50,14 +50,16 @@ def without_pauses(found: list[str]) -> list[str]:
     return [fault for fault in found if not re.search(r" time moves by \d|: the clock moves by \d", fault)]
 
 
-def about_a_seam(complaints: str) -> list[str]:
+def about_a_seam(complaints: str, sequence: str) -> list[str]:
     """Leave out what a player says of its own doing.
 
-    When the sample rate rises, ffmpeg goes on to space frames as at the lower rate within a PES packet, and then finds
-    the next PES packet too early by milliseconds; it does so even where there is a hole before the new sound.
+    It tells of streams that are new. And if a stream that began with 44.1 kHz goes on with 48 kHz, ffmpeg spaces the
+    frames of a PES packet as before, and finds the next PES packet too early, however long after the seam.
     """
-    lines = complaints.splitlines()
-    return [line for line in lines if "Non-monotonous DTS" not in line and " stream 0:" not in line]
+    own = [r"^\[mpegts @ \w+\] New \w+ stream 0:"]
+    if sequence.startswith("F"):
+        own.append(r"Non-monotonous DTS in output stream 0:1;")
+    return [line for line in complaints.splitlines() if not any(re.search(each, line) for each in own)]
 
 
 def played(sequence: str, seed: int, size: int = CHUNK) -> tuple[Channel, int]:
@@ -97,7 +99,7 @@ def test_sources_of_the_same_kind_become_one_stream_without_a_seam(sequence: str
 
     assert faults(channel.output) == []
     player = decode(channel.output)
-    assert about_a_seam(player.complaints) == []
+    assert about_a_seam(player.complaints, sequence) == []
     assert player.frames["video"] == pictures
 
 
@@ -107,26 +109,28 @@ def test_sources_of_other_kinds_become_one_stream_without_a_seam(sequence: str) 
 
     assert without_pauses(faults(channel.output)) == []
     player = decode(channel.output)
-    assert about_a_seam(player.complaints) == []
+    assert about_a_seam(player.complaints, sequence) == []
     assert player.frames["video"] == pictures
 
 
 @pytest.mark.parametrize("size", [7 * PACKET_SIZE, 70 * PACKET_SIZE, 348 * PACKET_SIZE])
 def test_how_a_source_is_cut_into_chunks_makes_no_difference(size: int) -> None:
-    channel, pictures = played("AFA", 5, size)
+    sequence = "AFA"
+    channel, pictures = played(sequence, 5, size)
 
     assert faults(channel.output) == []
     player = decode(channel.output)
-    assert about_a_seam(player.complaints) == []
+    assert about_a_seam(player.complaints, sequence) == []
     assert player.frames["video"] == pictures
 
 
 @pytest.mark.parametrize("share", [0.4, 0.55, 0.7, 0.85])
 @pytest.mark.parametrize("sample_rate", [48_000, 44_100])
-def test_sound_goes_on_within_a_frame(share: float, sample_rate: int) -> None:
+@pytest.mark.parametrize("size", [PACKET_SIZE, CHUNK])
+def test_sound_goes_on_within_a_frame(share: float, sample_rate: int, size: int) -> None:
     channel = Channel()
     channel.play(sources.cut(sources.fine_sound(), 0, share))
-    channel.switch(sources.cut(sources.fine_sound(sample_rate=sample_rate, clock=500), 0.1, 1))
+    channel.switch(sources.cut(sources.fine_sound(sample_rate=sample_rate, clock=500), 0.1, 1), size)
 
     presentation_times = [presentation for presentation, _ in times(channel.output, 0x101)]
     frame = 90_000 * 1024 / min(sample_rate, 48_000)

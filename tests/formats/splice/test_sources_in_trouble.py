@@ -10,7 +10,7 @@ from streamproxy.formats.mpegts.timestamps import WRAP, difference, read_pcr_bas
 from streamproxy.formats.splice import Splicer
 from tests.formats.splice import sources
 from tests.formats.splice.playing import CHUNK, Channel, chunks, decode, entries, faults, of_pid, times
-from tests.formats.splice.synthetic import AUDIO, FRAME, IDR, STREAMS, VIDEO, Maker, pes
+from tests.formats.splice.synthetic import AUDIO, FRAME, IDR, INTER, STREAMS, VIDEO, Maker, pes
 from tests.helpers.tscheck import check
 
 
@@ -218,6 +218,7 @@ def test_a_candidate_keeps_a_limited_amount_and_begins_at_its_newest_entry_point
     candidate = Splicer().candidate(replay=False)
     for _ in range(40):
         candidate.feed(group)
+        assert candidate.ready
 
     assert 40 * len(group) > 20 << 20
     assert candidate.ready
@@ -237,6 +238,20 @@ def test_a_candidate_without_any_entry_point_keeps_a_limited_amount() -> None:
 
     assert candidate.settle()
     assert 7 << 20 < sum(len(chunk.data) for chunk in candidate.from_entry()) <= 8 << 20
+
+
+def test_a_candidate_whose_only_entry_point_is_too_long_ago_has_none() -> None:
+    maker = Maker()
+    candidate = Splicer().candidate(replay=False)
+    candidate.feed(maker.tables() + maker.picture(0, key=True))
+    assert candidate.ready
+    picture = maker.picture(FRAME, size=1 << 20)
+    for _ in range(9):
+        candidate.feed(picture)
+
+    assert not candidate.ready
+    assert candidate.settle()
+    assert len(candidate.before_entry()) < PACKET_SIZE
 
 
 def test_nothing_is_taken_while_no_source_is_in_force() -> None:
@@ -267,20 +282,147 @@ def test_times_may_wrap_anywhere(begin: int) -> None:
     assert faults(channel.output) == []
 
 
-def test_a_source_that_needs_more_delay_before_decoding_gets_it() -> None:
+@pytest.mark.parametrize(("needed", "given"), [(9_000, 45_000), (45_000, 45_000), (90_000, 90_000)])
+def test_a_source_gets_the_delay_before_decoding_that_it_needs(needed: int, given: int) -> None:
     maker = Maker()
     source = maker.tables()
     for number in range(30):
         time = 3_000_000 + number * FRAME
-        source += maker.packets(VIDEO, pes(0xE0, time, IDR), clock=time - 90_000)
+        source += maker.packets(VIDEO, pes(0xE0, time, IDR), clock=time - needed)
     channel = begun()
     channel.switch(source)
     channel.finish()
 
-    moved = [a - b for (a, _), b in zip(times(channel.output, VIDEO)[-20:], clocks(channel.output)[-20:], strict=True)]
-    assert set(moved) == {90_000}
-    steps = {difference(b, a) for a, b in zip(clocks(channel.output), clocks(channel.output)[1:], strict=False)}
+    delays = [a - b for (a, _), b in zip(times(channel.output, VIDEO)[-20:], clocks(channel.output)[-20:], strict=True)]
+    assert set(delays) == {given}
+    steps = {difference(b, a) for a, b in itertools.pairwise(clocks(channel.output))}
     assert steps == {FRAME}
+
+
+def test_sound_from_before_the_entry_point_does_not_set_the_clock_back() -> None:
+    maker = Maker()
+    source = b""
+    for number in range(40):
+        if number % 10 == 0:
+            source += maker.tables(pcr_pid=AUDIO)
+        time = 3_000_000 + number * FRAME
+        # The sound is a quarter of a second ahead of the pictures, and some of it would be of use.
+        source += maker.packets(AUDIO, pes(0xC0, time + 22_500, bytes(200)), clock=time - 45_000)
+        source += maker.packets(VIDEO, pes(0xE0, time, (IDR if number % 10 == 0 else INTER) + bytes(300)))
+    channel = begun()
+    channel.switch(source[30 * PACKET_SIZE :])
+    channel.finish()
+
+    assert faults(channel.output) == []
+    assert difference(clocks(channel.output, AUDIO)[0], clocks(channel.output, VIDEO)[-1]) > 0
+
+
+def test_null_packets_of_later_sources_pass() -> None:
+    channel = begun()
+    maker = Maker()
+    channel.switch(maker.stream(0, 10) + Splicer().idle() + maker.stream(10 * FRAME, 5))
+    channel.finish(whole=True)
+
+    assert len(of_pid(channel.output, NULL_PID)) == 7
+
+
+@pytest.mark.parametrize("size", [PACKET_SIZE, 2 * PACKET_SIZE, 348 * PACKET_SIZE])
+def test_a_change_told_by_a_table_of_several_packets_is_followed(size: int) -> None:
+    descriptors = b"".join(bytes((0x80 + number, 50)) + bytes(50) for number in range(8))
+    other = (STREAMS[0], ElementaryStream(AUDIO, 0x03))
+    maker = Maker()
+    source = b""
+    for number in range(30):
+        streams = other if 10 <= number < 20 else STREAMS
+        if number % 10 == 0:
+            source += maker.tables(streams, descriptors=descriptors)
+        source += maker.picture(number * FRAME, key=number % 10 == 0) + maker.sound(number * FRAME)
+    channel = begun()
+    channel.switch(source, size)
+    channel.finish(whole=True)
+
+    types = check(channel.output).stream_types
+    assert sorted(types.values()) == [0x03, 0x0F, 0x1B]
+    changed = next(pid for pid, stream_type in types.items() if stream_type == 0x03)
+    assert len(times(channel.output, changed)) == 10
+    assert [fault for fault in faults(channel.output) if "0x0101: dts" not in fault] == []
+
+
+def test_a_program_whose_table_moves_and_comes_back_is_followed() -> None:
+    maker = Maker()
+    source = b""
+    for part, (pmt_pid, audio) in enumerate([(0x1000, 0x0F), (0x1000, 0x0F), (0x1001, 0x03), (0x1000, 0x0F)]):
+        streams = (STREAMS[0], ElementaryStream(AUDIO, audio))
+        source += maker.tables(streams, pmt_pid=pmt_pid)
+        for number in range(part * 10, part * 10 + 10):
+            source += maker.picture(number * FRAME, key=number % 10 == 0) + maker.sound(number * FRAME)
+    channel = begun()
+    before = len(channel.output)
+    channel.switch(source)
+    channel.finish(whole=True)
+
+    assert len(times(channel.output[before:], AUDIO)) == 30
+
+
+def test_an_entry_point_that_is_told_by_a_later_packet_is_where_it_begins() -> None:
+    maker = Maker()
+    source = maker.tables()
+    for number in range(30):
+        # What tells is in the second packet: before it comes a long message for nobody.
+        message = b"\0\0\1\x06\x05\xc8" + b"\xee" * 200
+        picture = message + (IDR if number % 10 == 0 else INTER) + bytes(300)
+        source += maker.packets(VIDEO, pes(0xE0, number * FRAME, picture), clock=number * FRAME)
+    channel = begun()
+    before = len(channel.entries)
+    channel.switch(source, PACKET_SIZE)
+    channel.finish(whole=True)
+
+    positions = [entry.position for entry in channel.entries[before:]]
+    # The first is found only by the candidate.
+    assert len(positions) == 3
+    assert [times(channel.output[position:], VIDEO)[0] for position in positions] == [
+        times(channel.output, VIDEO)[-place] for place in (30, 20, 10)
+    ]
+
+
+def test_an_entry_point_that_is_found_when_it_has_left_is_said_where_it_is_or_not_at_all() -> None:
+    picture = b"\0\0\1\x06\x05\xc8" + b"\xee" * 200 + IDR
+    maker = Maker()
+    tables = maker.tables()
+    halves = chunks(maker.packets(VIDEO, pes(0xE0, 0, picture)), PACKET_SIZE)
+    for idle, position in ((False, [len(tables)]), (True, [])):
+        channel = Channel(Splicer(clean_cut=False))
+        channel.play(tables + halves[0])
+        if idle:
+            channel.idle()
+        channel.play(halves[1])
+
+        assert [entry.position for entry in channel.entries] == position
+
+
+def test_a_candidate_keeps_all_since_its_first_entry_point() -> None:
+    channel = begun()
+    candidate = channel.splicer.candidate(replay=False)
+    for chunk in chunks(Maker().stream(0, 100)):
+        candidate.feed(chunk)
+    before = len(channel.output)
+    channel.pieces += channel.splicer.enter(candidate)
+    channel.finish(whole=True)
+
+    assert len(times(channel.output[before:], VIDEO)) == 100
+
+
+def test_entering_ends_the_source_in_force() -> None:
+    finished, entered = Channel(), Channel()
+    for channel in (finished, entered):
+        channel.play(sources.usual())
+        candidate = channel.splicer.candidate(replay=False)
+        candidate.feed(sources.foreign())
+        if channel is finished:
+            channel.finish()
+        channel.pieces += channel.splicer.enter(candidate)
+
+    assert entered.output == finished.output
 
 
 def test_entries_of_the_first_source_are_its_own() -> None:
