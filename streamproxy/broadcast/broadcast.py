@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 
@@ -27,7 +27,8 @@ class Taker(Protocol):
 
         Args:
             data: The piece.
-            entries: Entry points found with it, by their positions in all that was written; they may lie before it.
+            entries: Entry points found with it, by their positions in all that was written; they may lie before it,
+                and come without any data.
         """
 
     async def drain(self) -> None:
@@ -45,11 +46,20 @@ class Feed(Protocol):
         """Feed for as long as this runs; see `Source.run`."""
 
 
+@runtime_checkable
+class Looking(Protocol):
+    """What else some feeds do: they find entry points when somebody wants to start at one, and not before."""
+
+    def look(self) -> None:
+        """Tell the taker of the entry points in what was written."""
+
+
 class Broadcast:
     """Runs a feed into a ring. It is the taker of its feed, and never makes it wait.
 
     Attributes:
         channel: What is running.
+        feed: Where it comes from.
         closed: Whether it will take no more readers. Set before anything is torn down, so nobody joins what is ending.
         visits: Readers it has ever had.
         received: Bytes that came from the feed, whole packets only.
@@ -66,11 +76,11 @@ class Broadcast:
             turn: Held while the feed is open, so that a channel's next broadcast opens only when this one is shut.
         """
         self.channel = channel
+        self.feed = feed
         self.closed = False
         self.visits = 0
         self.received = 0
         self.turn = turn
-        self._feed = feed
         self._queue = queue
         self._ring = Ring(history)
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,11 +94,13 @@ class Broadcast:
     @property
     def format(self) -> StreamFormat:
         """How its stream is packed; known once it has started."""
-        return self._feed.format
+        return self.feed.format
 
     def attach(self) -> Reader:
         """Add a reader; it begins where a decoder can, or with the recent past."""
         self.visits += 1
+        if isinstance(self.feed, Looking):
+            self.feed.look()
         return self._ring.join(self._queue)
 
     def detach(self, reader: Reader) -> None:
@@ -105,6 +117,9 @@ class Broadcast:
 
     def write(self, data: bytes, entries: Sequence[Entry] = (), /) -> None:
         """Take a chunk from the feed."""
+        if not data:
+            self._ring.note(entries)
+            return
         self.received += len(data)
         self._ring.append(data, entries)
         if not self._started.done():
@@ -124,7 +139,7 @@ class Broadcast:
         failure: UpstreamError = UpstreamBroken(self.channel.upstreams[0].label, "the upstream sent nothing")
         try:
             async with self.turn:
-                await self._feed.run(self)
+                await self.feed.run(self)
             self._log.info("channel_ended")
         except UpstreamError as error:
             failure = error

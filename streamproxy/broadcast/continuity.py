@@ -12,8 +12,9 @@ import structlog
 from streamproxy.broadcast.broadcast import Taker
 from streamproxy.broadcast.failover import Attempt, Failover, FailoverTerms, RetryTerms
 from streamproxy.broadcast.line import Line
+from streamproxy.broadcast.referral import Referrals, Resolve
 from streamproxy.broadcast.take import Take
-from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamNotMedia, UpstreamRefused
+from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamNotMedia, UpstreamOffline, UpstreamRefused
 from streamproxy.formats.health import VitalTerms
 from streamproxy.formats.splice import Former
 from streamproxy.model import DEMO_URL, TRANSPORT_STREAM, Channel, Source, StreamFormat, Upstream
@@ -52,6 +53,7 @@ class Terms:
         vitals: What is wrong with a stream although it comes.
         prebuffer_size: Bytes that are gathered before the first is passed on.
         prebuffer_timeout: Seconds that gathering takes at most.
+        resolve: Whom to ask for another upstream when one is given up; None for nobody.
     """
 
     retry: RetryTerms
@@ -60,6 +62,15 @@ class Terms:
     vitals: VitalTerms
     prebuffer_size: int = 0
     prebuffer_timeout: float = 0.0
+    resolve: Resolve | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """An upstream that was lost, and why."""
+
+    upstream: Upstream
+    error: UpstreamError
 
 
 class Continuity:
@@ -89,6 +100,9 @@ class Continuity:
         self._open_source = open_source
         self._terms = terms
         self._policy = Failover(len(channel.upstreams), terms.retry, terms.failover, jitter=jitter)
+        self._referrals = Referrals(terms.resolve)
+        self._stand_in: Upstream | None = None
+        self._in_force_since = 0.0
         self._line: Line | None = None
         self._playing: Take | None = None
         self._preparing: Take | None = None
@@ -114,6 +128,11 @@ class Continuity:
         self._wanted.set_result(index)
         return True
 
+    def look(self) -> None:
+        """Tell the taker of entry points that are not known yet: somebody joins."""
+        if self._line:
+            self._line.look()
+
     async def run(self, sink: Taker) -> None:
         """Feed the taker until the stream has come to its own end, or every upstream has failed for too long.
 
@@ -126,38 +145,69 @@ class Continuity:
             prebuffer_size=self._terms.prebuffer_size,
             prebuffer_timeout=self._terms.prebuffer_timeout,
         )
-        attempt: Attempt | None = self._policy.begin(_now())
+        step: Attempt | _Loss | None = self._policy.begin(_now())
         try:
-            while attempt:
-                attempt = await self._play(line, attempt)
+            while step:
+                step = await self._play(line, step)
         finally:
             line.close()
             if self._playing:
                 await self._playing.stop()
 
-    async def _play(self, line: Line, attempt: Attempt) -> Attempt | None:
-        """Put an upstream in force, and follow it until it is lost; return what is next, None at the stream's own end.
+    async def _play(self, line: Line, step: Attempt | _Loss) -> Attempt | _Loss | None:
+        """Put an upstream in force, and follow it until that is over; return what comes then, None at its own end.
 
         Raises:
             UpstreamError: Nothing is next.
         """
         first = not line.begun
         async with self._holding(line):
-            take = await self._find(line, attempt)
+            take = await self._find(line, step)
         self._put_in_force(take, first=first)
         return await self._follow(line, take)
 
-    async def _find(self, line: Line, attempt: Attempt) -> Take:
+    async def _find(self, line: Line, step: Attempt | _Loss) -> Take:
         """Try one upstream after the other, until one can be played."""
         while True:
+            if isinstance(step, _Loss):
+                found = await self._recover(line, step)
+                if isinstance(found, Take):
+                    return found
+                step = found
+            upstream = self._stand_in or self._channel.upstreams[step.index]
+            await asyncio.sleep(step.at - _now())
             try:
-                await asyncio.sleep(attempt.at - _now())
-                return await self._prepare(line, attempt.index)
+                return await self._prepare(line, upstream)
             except UpstreamError as error:
-                attempt = self._next(error)
+                step = _Loss(upstream, error)
 
-    async def _prepare(self, line: Line, index: int) -> Take:
-        upstream = self._channel.upstreams[index]
+    async def _recover(self, line: Line, loss: _Loss) -> Take | Attempt:
+        """Decide what is next. What the channel is referred to comes before that, and stands in for it while it plays.
+
+        Raises:
+            UpstreamError: Nothing is next.
+        """
+        attempt = self._next(loss.error)
+        if attempt and not self._policy.given_up:
+            return attempt
+        self._stand_in = None
+        last = loss
+        while upstream := await self._referrals.ask(last.upstream, last.error):
+            try:
+                take = await self._prepare(line, upstream)
+            except UpstreamError as error:
+                self._log.warning("referral_failed", upstream=upstream.label, reason=error.reason)
+                last = _Loss(upstream, error)
+            else:
+                self._stand_in = upstream
+                return take
+            if attempt:
+                break
+        if attempt is None:
+            raise loss.error
+        return attempt
+
+    async def _prepare(self, line: Line, upstream: Upstream) -> Take:
         source = self._open_source(upstream)
         take = Take(upstream, source, line, former=lambda: self._former_of(upstream), watched=upstream.url != DEMO_URL)
         self._preparing = take
@@ -176,12 +226,16 @@ class Continuity:
     def _put_in_force(self, take: Take, *, first: bool = False) -> None:
         self._playing = take
         self._last = take.upstream
+        if take.upstream is not self._stand_in:
+            self._stand_in = None
+        self._in_force_since = _now()
+        self._referrals.played()
         take.enter()
         self._policy.playing(_now())
         if not first:
             self._log.info("upstream_in_force", upstream=take.upstream.label)
 
-    async def _follow(self, line: Line, take: Take) -> Attempt | None:
+    async def _follow(self, line: Line, take: Take) -> Attempt | _Loss | None:
         """Wait until what plays is lost; put others in its place meanwhile, where that is wanted."""
         while True:
             wanted = self._wanted = asyncio.get_running_loop().create_future()
@@ -199,6 +253,7 @@ class Continuity:
             except UpstreamBusy:
                 # There is one connection for both: what plays has to make room.
                 await self._shut(line, take)
+                self._stand_in = None
                 return self._policy.switch(_now(), index) if by_hand else self._policy.fail_back(_now())
 
     async def _relieve(self, line: Line, take: Take, index: int, *, by_hand: bool) -> Take:
@@ -207,13 +262,13 @@ class Continuity:
         Raises:
             UpstreamBusy: Both cannot be open at once.
         """
-        label = self._channel.upstreams[index].label
+        upstream = self._channel.upstreams[index]
         try:
-            other = await self._prepare(line, index)
+            other = await self._prepare(line, upstream)
         except UpstreamBusy:
             raise
         except UpstreamError as error:
-            self._log.warning("switch_failed", upstream=label, reason=error.reason)
+            self._log.warning("switch_failed", upstream=upstream.label, reason=error.reason)
             if not by_hand:
                 self._policy.put_off_fail_back(_now())
             return take
@@ -227,11 +282,13 @@ class Continuity:
         await take.stop()
         return other
 
-    async def _end(self, line: Line, take: Take) -> Attempt | None:
-        """Shut what is over, and decide what is next."""
+    async def _end(self, line: Line, take: Take) -> _Loss | None:
+        """Shut what is over, and tell why if that was not its own end."""
         error = take.over.result()
+        if take.upstream is not self._stand_in and _now() - self._in_force_since >= self._terms.failover.healthy_after:
+            self._referrals.start_over()
         await self._shut(line, take, whole=error is None)
-        return self._next(error) if error else None
+        return _Loss(take.upstream, error) if error else None
 
     async def _shut(self, line: Line, take: Take, *, whole: bool = False) -> None:
         """Take what plays out of force, and wait until it is shut."""
@@ -240,13 +297,14 @@ class Continuity:
         self._playing = None
         await take.stop()
 
-    def _next(self, error: UpstreamError) -> Attempt:
+    def _next(self, error: UpstreamError) -> Attempt | None:
         attempt = self._policy.lost(_now(), fatal=self._is_fatal(error), busy=isinstance(error, UpstreamBusy))
-        if attempt is None:
-            raise error
-        label = self._channel.upstreams[attempt.index].label
-        self._reason = error
-        self._log.warning("upstream_lost", upstream=error.label, reason=error.reason, next=label)
+        if attempt:
+            upstream = self._channel.upstreams[attempt.index]
+            if self._stand_in and not self._policy.given_up:
+                upstream = self._stand_in
+            self._reason = error
+            self._log.warning("upstream_lost", upstream=error.label, reason=error.reason, next=upstream.label)
         return attempt
 
     def _is_fatal(self, error: UpstreamError) -> bool:
@@ -254,7 +312,7 @@ class Continuity:
         if len(self._channel.upstreams) == 1:
             return False
         refused = isinstance(error, UpstreamRefused) and error.status in _FORBIDDEN_OR_GONE
-        return refused or isinstance(error, UpstreamNotMedia)
+        return refused or isinstance(error, UpstreamNotMedia | UpstreamOffline)
 
     @asynccontextmanager
     async def _holding(self, line: Line) -> AsyncIterator[None]:
@@ -275,8 +333,9 @@ class Continuity:
         slates = self._terms.slates
         shown_at = _now() + slates.delay if slates and line.splices else math.inf
         while _now() < shown_at:
+            # Most losses are over by then, and nothing stands where they were.
+            await asyncio.sleep(min(_IDLE, shown_at - _now()))
             line.idle()
-            await asyncio.sleep(_IDLE)
         assert slates
         source = slates.make(isinstance(self._reason, UpstreamBusy))
         slate = Take(_SLATE, source, line, former=lambda: None, watched=False)

@@ -69,6 +69,8 @@ class Failover:
     Attributes:
         current: Index of the upstream in force: the one that was attempted last.
         preferred: Index of the upstream that a fail-back returns to: the first, or what was chosen by hand.
+        given_up: Whether the upstream that was lost last is not just tried again: another one's turn has come, or that
+            of nobody.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Failover:
         """
         self.current = 0
         self.preferred = 0
+        self.given_up = False
         self._retry = retry
         self._failover = failover
         self._jitter = jitter
@@ -141,11 +144,15 @@ class Failover:
             self._note_failure(record, now)
         if record.played and record.retries < self._retry.attempts and not (fatal or busy):
             record.retries += 1
+            self.given_up = False
             index: int | None = self.current
         else:
+            self.given_up = True
             self._leave(record, now, cooldown=0 if busy else self._failover.cooldown, fatal=fatal and not busy)
             index = self._next(now, busy=busy) if back_to is None else back_to
-        return None if index is None else self._attempt_in_time(index, now)
+        attempt = None if index is None else self._attempt_in_time(index, now)
+        self.given_up = self.given_up or attempt is None
+        return attempt
 
     def switch(self, now: float, index: int | None = None) -> Attempt:
         """Leave the upstream in force by hand. What is chosen becomes the preferred one.

@@ -78,9 +78,16 @@ class Line:
             return None
         for piece in self._splicer.feed(data):
             self._pass_on(piece.data, piece.entries)
-        if self._vitals is None:
+        if self._vitals is None or not self._splicer.found:
             return None
-        return self._vitals.feed(asyncio.get_running_loop().time(), data, self._splicer.indexed)
+        now = asyncio.get_running_loop().time()
+        ailments = [self._vitals.feed(now, indexed.packets, indexed) for indexed in self._splicer.found]
+        return ailments[-1]
+
+    def look(self) -> None:
+        """Tell the taker of entry points that are not known yet."""
+        if self.begun and (entries := self._splicer.look()):
+            self._taker.write(b"", entries)
 
     def finish(self, *, whole: bool = False) -> Former | None:
         """Say that the stream in force has ended.
@@ -129,6 +136,9 @@ class Line:
         if self._gathering:
             self._gathering.cancel()
         self._gathered.clear()
+        # Megabytes, which should not wait for the garbage collector.
+        self._splicer = Splicer()
+        self._vitals = None
 
     def _pass_on(self, data: bytes, entries: tuple[Entry, ...] = ()) -> None:
         if not self.begun and self._prebuffer_size:

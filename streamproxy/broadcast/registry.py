@@ -21,7 +21,7 @@ class Lingering(Protocol):
         """Take note that a channel runs on for nobody, and how to stop it."""
 
     def in_use(self, channel_id: str) -> None:
-        """Take note that somebody watches it again."""
+        """Take note that somebody watches it again, or that it has ended."""
 
 
 class _Entry(NamedTuple):
@@ -118,6 +118,8 @@ class BroadcastRegistry:
         entry = self._entries.get(channel_id)
         if entry and entry.task.done() and not entry.broadcast.turn.locked():
             del self._entries[channel_id]
+            if self._lingering:
+                self._lingering.in_use(channel_id)
 
     def _stop_if_unwatched(self, broadcast: Broadcast) -> None:
         if broadcast.readers or broadcast.closed:

@@ -66,6 +66,12 @@ class Ring:
         self._readers.discard(reader)
         self._lapped.pop(reader, None)
 
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Learn of entry points in what was appended; those in what is not kept any more are of no use."""
+        if not self.closed and entries[-1].position >= self._end - self._kept_bytes:
+            self._entry = entries[-1]
+            self._opening = None
+
     def append(self, chunk: bytes, entries: Sequence[Entry] = ()) -> None:
         """Hand a chunk to every reader; a source that is being shut may still try.
 
@@ -79,11 +85,10 @@ class Ring:
         self._kept.append(chunk)
         self._kept_bytes += len(chunk)
         self._end += len(chunk)
-        if entries:
-            self._entry = entries[-1]
-            self._opening = None
-        elif self._opening is not None:
+        if self._opening is not None:
             self._opening.append(chunk)
+        if entries:
+            self.note(entries)
         self._forget()
         behind = [reader for reader in self._readers if not reader.offer(chunk)]
         for reader in behind:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from streamproxy.broadcast.line import Line
-from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia
+from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia, UpstreamThin
 from streamproxy.formats.health import Ailment
 from streamproxy.formats.splice import Candidate, Former
 from streamproxy.model import Source, Upstream
@@ -107,7 +107,8 @@ class Take:
             self._prepare_with(self._candidate, data)
         elif self._in_force:
             if ailment := self._line.feed(data):
-                self._end(UpstreamNotMedia(self.upstream.label, _AILMENTS[ailment]))
+                lost = UpstreamThin if ailment is Ailment.LOW_BITRATE else UpstreamNotMedia
+                self._end(lost(self.upstream.label, _AILMENTS[ailment]))
         else:
             self._begin(data)
 

@@ -133,7 +133,8 @@ class Vitals:
         no_media = self._search.is_vain(now, len(packets), found=program is not None)
         no_video = self._video.is_gone(now, packets, pid)
         frozen = self._motion.is_frozen(now, indexed)
-        loops = self._loop.is_closed(now, packets, self._index.position - len(packets), indexed.entries, pid)
+        start = indexed.start if indexed.packets else self._index.position - len(packets)
+        loops = self._loop.is_closed(now, packets, start, indexed.entries, pid)
         low = self._rate.is_low(now, len(packets))
         self._ailment = _first(no_media=no_media, no_video=no_video, frozen=frozen, loops=loops, low=low)
         return self._ailment

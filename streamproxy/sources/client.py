@@ -3,8 +3,9 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -48,6 +49,7 @@ class Client:
         """
         self._options = options
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._read_buffer = bytearray()
         # No limit: the default makes the 101st live stream wait for ever. No reuse: a connection that the other side
         # has just given up costs a failed request, and live streams never give theirs back.
         self._resolver = Resolver()
@@ -64,6 +66,17 @@ class Client:
         await self._connector.close()
         await self._resolver.close()
 
+    def read_buffer(self, size: int) -> bytearray:
+        """Return the buffer into which connections of this event loop read, by turns.
+
+        Args:
+            size: Bytes that it has to have at least.
+        """
+        if len(self._read_buffer) < size:
+            # Another one: what reads into the old one goes on to do so.
+            self._read_buffer = bytearray(size)
+        return self._read_buffer
+
     def configure(self, options: OptionsConfig) -> None:
         """Use other settings for what is opened from now on."""
         self._options = options
@@ -78,7 +91,9 @@ class Client:
         also: Collection[int] = (),
         read_ahead: int | None = None,
         timeout: float | None = None,
+        at: str | None = None,
         moved: Callable[[str], object] | None = None,
+        body: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Request an upstream; entered with its headers, left with its connection closed.
 
@@ -89,7 +104,9 @@ class Client:
             also: Statuses that are no failure, besides those that come with a body.
             read_ahead: Bytes kept for a block that reads slowly, give or take as many; None as the settings say.
             timeout: Seconds for it to answer, redirects included; None as the settings say.
+            at: Where a redirect of the upstream led, to go there at once; None for its own address.
             moved: Called with each address that a redirect leads to. The last is what references are relative to.
+            body: What is sent; None for nothing.
 
         Raises:
             UpstreamError: What went wrong, before the headers or while the block reads the body.
@@ -100,7 +117,9 @@ class Client:
         try:
             try:
                 async with asyncio.timeout(timeout):
-                    response = await self._follow(upstream, method, headers or {}, read_ahead, moved)
+                    session = self._session(upstream.label)
+                    send = partial(session.request, method, allow_redirects=False, read_bufsize=read_ahead, data=body)
+                    response = await self._follow(upstream, headers or {}, send, at, moved)
             except TimeoutError as error:
                 reason = f"the upstream did not answer within {timeout:g} s"
                 raise UpstreamStalled(upstream.label, reason) from error
@@ -140,20 +159,20 @@ class Client:
     async def _follow(
         self,
         upstream: Upstream,
-        method: str,
         more: Mapping[str, str],
-        read_ahead: int | None,
+        send: Callable[..., Awaitable[aiohttp.ClientResponse]],
+        at: str | None,
         moved: Callable[[str], object] | None,
     ) -> aiohttp.ClientResponse:
         """Send the request, and again where a redirect points: byte for byte, as no library does it."""
         headers = {"User-Agent": self._options.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         headers = merged_headers(merged_headers(headers, upstream.headers), more)
-        session = self._session(upstream.label)
         address = _checked(upstream.url, upstream.label)
+        if at is not None:
+            headers = _headers_at(at, address, headers)
+            address = at
         for _ in range(_MAX_HOPS + 1):
-            response = await session.request(
-                method, URL(address, encoded=True), headers=headers, allow_redirects=False, read_bufsize=read_ahead
-            )
+            response = await send(URL(address, encoded=True), headers=headers)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None:
                 return response
@@ -161,8 +180,7 @@ class Client:
             target = _checked(urls.join(address, location), upstream.label)
             if _origin(target) == _origin(address):
                 target = _with_userinfo_of(address, target)
-            else:
-                headers = {name: value for name, value in headers.items() if name.lower() not in _OWN_TO_AN_ORIGIN}
+            headers = _headers_at(target, address, headers)
             address = target
             if moved:
                 moved(address)
@@ -198,6 +216,12 @@ def _checked(address: str, label: str) -> str:
 def _origin(address: str) -> tuple[str, str]:
     parts = urlsplit(address)
     return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
+
+
+def _headers_at(target: str, address: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that a redirect may take along."""
+    left = frozenset[str]() if _origin(target) == _origin(address) else _OWN_TO_AN_ORIGIN
+    return {name: value for name, value in headers.items() if name.lower() not in left}
 
 
 def _with_userinfo_of(address: str, target: str) -> str:

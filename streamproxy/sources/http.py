@@ -4,21 +4,48 @@ import asyncio
 import contextlib
 import math
 import socket
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 
 from streamproxy.config import RelayConfig
-from streamproxy.errors import UpstreamBroken, UpstreamNotMedia, UpstreamStalled
+from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia, UpstreamStalled
 from streamproxy.formats.kinds import kind_of_bytes
 from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer, describe
 from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat, Upstream
 from streamproxy.sources.client import Client
 from streamproxy.sources.intake import Intake, can_be_taken_over
 
+_MOST_KNOWN = 16
+"""Upstreams of one channel of which it is remembered where they led."""
+_WORTH_IT = 1 << 20
+"""Bytes that must have come from there."""
 _SHORTEST_DELAY = 0.01
 """Seconds; less would keep a core busy with looking at the clock."""
+
+
+class Whereabouts:
+    """Remembers where the redirects of upstreams led, from one connection to the next."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, upstream: Upstream) -> str | None:
+        """Return where an upstream is; None for its own address."""
+        return self._known.get(upstream.url)
+
+    def remember(self, upstream: Upstream, address: str) -> None:
+        """Take note of where an upstream is."""
+        self.forget(upstream)
+        self._known[upstream.url] = address
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def forget(self, upstream: Upstream) -> None:
+        """Begin at an upstream's own address the next time."""
+        self._known.pop(upstream.url, None)
 
 
 class HttpSource:
@@ -28,18 +55,24 @@ class HttpSource:
         complete: Whether what was read had a length, and all of it came.
     """
 
-    def __init__(self, upstream: Upstream, client: Client, relay: RelayConfig) -> None:
+    def __init__(
+        self, upstream: Upstream, client: Client, relay: RelayConfig, whereabouts: Whereabouts | None = None
+    ) -> None:
         """Prepare, without opening anything.
 
         Args:
             upstream: Where to read.
             client: What to read with.
             relay: Chunk size, chunk delay and stall timeout.
+            whereabouts: Remembers where the upstream was the last time, to begin there; None for beginning at its own
+                address.
         """
         self.complete = False
         self._upstream = upstream
         self._client = client
         self._relay = relay
+        self._whereabouts = whereabouts
+        self._passed = 0
 
     async def run(self, sink: Sink) -> None:
         """Read until the upstream ends.
@@ -47,13 +80,37 @@ class HttpSource:
         Raises:
             UpstreamError: It failed, was silent for too long, or sent no transport stream.
         """
+        at = self._whereabouts.of(self._upstream) if self._whereabouts else None
+        try:
+            await self._read(sink, at)
+        except UpstreamError:
+            if at is None or self._passed:
+                raise
+            await self._read(sink, None)
+
+    async def _read(self, sink: Sink, at: str | None) -> None:
+        """Read from the upstream's own address, or from where that led the last time."""
+        trail = [at] if at else []
+        try:
+            await self._read_once(sink, at, trail.append)
+        finally:
+            # Where little came from is no place to go back to.
+            if self._whereabouts and trail and self._passed >= _WORTH_IT:
+                self._whereabouts.remember(self._upstream, trail[-1])
+            elif self._whereabouts:
+                self._whereabouts.forget(self._upstream)
+
+    async def _read_once(self, sink: Sink, at: str | None, moved: Callable[[str], object]) -> None:
         stall = self._relay.stall_timeout
-        async with self._client.open(self._upstream) as response:
+        async with self._client.open(self._upstream, at=at, moved=moved) as response:
             packets = Packetizer()
             try:
                 async with asyncio.timeout(None) as deadline:
                     with Chunker(sink, _socket(response), self._relay, deadline) as chunker:
-                        await self._pass_on(response, packets, chunker, sink)
+                        try:
+                            await self._pass_on(response, packets, chunker, sink)
+                        finally:
+                            self._passed = chunker.passed
             except NotTransportStreamError:
                 raise self._not_media(packets.head) from None
             except TimeoutError:
@@ -84,7 +141,7 @@ class HttpSource:
             chunker.listen()
             return True
 
-        intake = Intake(response, take, size)
+        intake = Intake(response, take, self._client.read_buffer(size))
         while not await intake.pause_or_end():
             await sink.drain()
             chunker.listen()

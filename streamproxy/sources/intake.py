@@ -19,13 +19,14 @@ class Intake(asyncio.BufferedProtocol):
         complete: Whether the body had a length, and all of it came.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, take: Take, size: int) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, take: Take, buffer: bytearray) -> None:
         """Take the connection over, and hand on what has come already.
 
         Args:
             response: An answer of which nothing was read, and that `can_be_taken_over`.
             take: Called with each piece.
-            size: Bytes to read at a time, at most.
+            buffer: Where to read to. All connections of an event loop may share one: what was read is copied before
+                anything else is, and memory that is used all the time is fast.
         """
         connection = response.connection
         assert connection is not None
@@ -33,7 +34,7 @@ class Intake(asyncio.BufferedProtocol):
         assert connection.protocol is not None  # not its truth: it is as long as a queue of its own, which is empty
         self.complete = False
         self._take = take
-        self._buffer = memoryview(bytearray(size))
+        self._buffer = memoryview(buffer)
         self._missing = response.content_length
         self._failure: BaseException | None = None
         self._ended = False

@@ -39,9 +39,11 @@ class Indexed:
         entries: Places to start at, ascending. One that could not be told before may stand before the piece.
         complete: Position up to which every PES packet of video and audio is complete: the stream can be cut there
             without a picture or sound being cut. Never goes back.
+        start: Position of the piece.
+        packets: The piece.
     """
 
-    __slots__ = ("_decode_time", "_packets", "_starts", "complete", "entries")
+    __slots__ = ("_starts", "_time", "complete", "entries", "packets", "start")
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class Indexed:
         complete: int,
         decode_time: int | None = None,
         *,
+        start: int = 0,
         packets: bytes = b"",
         starts: Sequence[int] = (),
     ) -> None:
@@ -58,19 +61,22 @@ class Indexed:
             entries: See above.
             complete: See above.
             decode_time: The newest decoding time, where that is known.
-            packets: The piece, where it has yet to be read: it is asked for of few pieces, and takes a while.
-            starts: Where in it PES packets start that may have one.
+            start: See above.
+            packets: See above.
+            starts: Where in the piece PES packets start that may have a decoding time. It is read when it is asked for:
+                of few pieces it is, and it takes a while.
         """
         self.entries = entries
         self.complete = complete
-        self._decode_time = decode_time
-        self._packets = packets
+        self.start = start
+        self.packets = packets
+        self._time = decode_time
         self._starts = starts
 
     @property
     def timed(self) -> bool:
         """Whether a PES packet begins in the piece that may have a decoding time."""
-        return bool(self._starts) or self._decode_time is not None
+        return bool(self._starts) or self._time is not None
 
     @property
     def decode_time(self) -> int | None:
@@ -79,9 +85,9 @@ class Indexed:
         None if none begins in the piece.
         """
         if self._starts:
-            self._decode_time = _newest_time(self._packets, self._starts)
+            self._time = _newest_time(self.packets, self._starts)
             self._starts = ()
-        return self._decode_time
+        return self._time
 
 
 class _Role(Enum):
@@ -130,7 +136,7 @@ class Indexer:
     nothing but when an entry is found.
 
     Attributes:
-        position: Bytes fed so far.
+        position: Bytes read so far.
     """
 
     def __init__(self) -> None:
@@ -141,6 +147,7 @@ class Indexer:
         self._units = OpenUnits()
         self._undecided: _Undecided | None = None
         self._marked_at = -_TRUST
+        self._unread: list[tuple[bytes, bytes, bytes]] = []
 
     @property
     def program(self) -> Program | None:
@@ -152,11 +159,33 @@ class Indexer:
         """The packets of the newest PAT and PMT; empty as long as there is no program."""
         return self._programs.tables
 
+    @property
+    def unread(self) -> int:
+        """How many pieces were noted and not read."""
+        return len(self._unread)
+
     def feed(self, packets: bytes) -> Indexed:
-        """Take the next piece of the stream: whole packets, 188 bytes each."""
+        """Take the next piece of the stream, whole packets of 188 bytes each, and read it and all before it."""
+        self.note(packets)
+        return self.read()[-1]
+
+    def note(self, packets: bytes) -> None:
+        """Take the next piece of the stream, to be read later.
+
+        Reading several pieces one after the other takes a third of the time, where a hundred streams take turns: what
+        is needed for it is at hand then. What would be far to fetch by that time is taken from the piece now.
+        """
+        self._unread.append((packets, unit_starts(packets), packets[2::PACKET_SIZE]))
+
+    def read(self) -> list[Indexed]:
+        """Read all that was noted, and return what was found, piece by piece."""
+        unread, self._unread = self._unread, []
+        return [self._read(*piece) for piece in unread]
+
+    def _read(self, packets: bytes, starts: bytes, low_bytes: bytes) -> Indexed:
         entries = self._decide(packets, 0) if self._undecided else []
         leading: list[int] = []
-        starts = self._with_pending(unit_starts(packets), packets, self._programs.pids)
+        starts = self._with_pending(starts, packets, self._programs.pids)
         number = starts.find(0xFF)
         while number >= 0:
             at = number * PACKET_SIZE
@@ -170,9 +199,10 @@ class Indexer:
                     leading.append(at)
                     entries += self._entries_at(pid, packets, at)
             number = starts.find(0xFF, number + 1)
-        complete = self._units.complete(packets, self.position)
+        start = self.position
+        complete = self._units.complete(packets, start, low_bytes)
         self.position += len(packets)
-        return Indexed(tuple(entries), complete, packets=packets, starts=leading)
+        return Indexed(tuple(entries), complete, start=start, packets=packets, starts=leading)
 
     def _with_pending(self, starts: bytes, packets: bytes, pids: Iterable[int]) -> bytes:
         """Add the packets of those PIDs on which a table has begun that is not complete."""

@@ -36,19 +36,17 @@ class OpenUnits:
             for pid in known.keys() - followed:
                 del known[pid]
 
-    def complete(self, packets: bytes, position: int) -> int:
+    def complete(self, packets: bytes, position: int, low_bytes: bytes) -> int:
         """Return the position up to which all is complete.
 
         Args:
             packets: The newest piece of the stream.
             position: Where in the stream the piece begins.
+            low_bytes: The lower eight bits of the PID of each of its packets.
         """
         end = position + len(packets)
-        open_audio = self._audio & self.starts.keys()
-        if open_audio:
-            low_bytes = packets[2::PACKET_SIZE]
-            for pid in open_audio:
-                self._fill(pid, packets, position, low_bytes)
+        for pid in self._audio & self.starts.keys():
+            self._fill(pid, packets, position, low_bytes)
         if end - min(self.starts.values(), default=end) > _PATIENCE:
             self._give_up_lost(packets, end)
         return min(self.starts.values(), default=end)

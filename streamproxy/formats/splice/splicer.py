@@ -1,5 +1,7 @@
 """What a channel sends: one transport stream, out of one source after another (ISO/IEC 13818-1)."""
 
+from collections.abc import Sequence
+
 from streamproxy.formats.mpegts import Entry, Indexed, Indexer
 from streamproxy.formats.mpegts.packets import PACKET_SIZE, SYNC_BYTE
 from streamproxy.formats.mpegts.psi import NULL_PID
@@ -8,12 +10,12 @@ from streamproxy.formats.splice.chunks import Chunk, Piece, Recent
 from streamproxy.formats.splice.ending import read_ending
 from streamproxy.formats.splice.hold import Hold
 from streamproxy.formats.splice.layout import Layout
+from streamproxy.formats.splice.passage import Passage
 from streamproxy.formats.splice.replay import Former
 from streamproxy.formats.splice.rewriter import Rewriter
 from streamproxy.formats.splice.timing import shift_onto
 
-_PROMPT_CHUNKS = 2
-_REMEMBERED_BYTES, _REMEMBERED_CHUNKS = 4 << 20, 2_048
+_REMEMBERED_BYTES, _REMEMBERED_CHUNKS = 3 << 19, 2_048
 """Of the output: all that a following source has to go on from must be in it."""
 _RECOGNISED_BYTES = 1 << 18
 """Of the source in force: enough to recognise it by."""
@@ -29,10 +31,10 @@ class Splicer:
     with PIDs, continuity counters, clocks and time stamps where the output ended. A source ends where its video and
     audio is complete, and the next begins at an entry point.
 
-    No input makes it fail. It keeps the last 2 MiB of its output and up to 1 MiB that is held back for a clean cut.
+    No input makes it fail. It keeps the last 1.5 MiB of its output and up to 1 MiB that is held back for a clean cut.
 
     Attributes:
-        indexed: What was found in the packets fed last.
+        found: What was found since the feed before, piece by piece; it may take some pieces until they are read.
     """
 
     def __init__(self, *, clean_cut: bool = True) -> None:
@@ -40,16 +42,17 @@ class Splicer:
 
         Args:
             clean_cut: Whether to hold back the newest chunks until no picture and no sound in them could be cut. It
-                delays a stream by a picture or a PES packet of sound, by no more than 8 chunks or 1 MiB, and the first
-                two chunks not at all.
+                delays a stream by a picture or a PES packet of sound, by no more than 8 chunks or 1 MiB, and the
+                beginning of the first source not at all.
         """
-        self.indexed = Indexed((), 0, None)
+        self.found: Sequence[Indexed] = ()
         self._clean_cut = clean_cut
         self._indexer = Indexer()
-        self._hold = Hold(clean_cut=clean_cut, prompt=_PROMPT_CHUNKS)
+        self._passage: Passage | None = Passage(self._indexer, clean_cut=clean_cut)
+        self._hold = Hold(clean_cut=clean_cut)
         self._in_force = True
         self._complete = 0
-        self._timed = self.indexed
+        self._timed = Indexed((), 0)
         self._left: list[Chunk] = []
         self._fed = Recent(most_bytes=_RECOGNISED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
         self._layout: Layout | None = None
@@ -69,16 +72,25 @@ class Splicer:
         """
         if not self._in_force or not packets:
             return []
-        start = self._indexer.position
+        if self._passage:
+            pieces = self._passage.feed(packets)
+            self.found = self._passage.found
+            for piece in pieces:
+                self._note(piece)
+            return pieces
         indexed = self._indexer.feed(packets)
-        self.indexed = indexed
+        self.found = (indexed,)
         self._fed.append(packets)
         self._complete = indexed.complete
         if indexed.timed:
             self._timed = indexed
-        chunk = Chunk(packets, start, indexed.entries)
+        chunk = Chunk(packets, indexed.start, indexed.entries)
         complete = indexed.complete if self._indexer.program else None
         return [self._publish(passed) for passed in self._hold.add(chunk, complete)]
+
+    def look(self) -> tuple[Entry, ...]:
+        """Return the entry points in what was published that are not known yet: somebody wants to start at one."""
+        return self._passage.look() if self._passage else ()
 
     def finish(self, *, whole: bool = False) -> list[Piece]:
         """End the source in force, if there is one.
@@ -92,11 +104,22 @@ class Splicer:
         if not self._in_force:
             return []
         self._in_force = False
+        if self._passage:
+            self._leave(self._passage)
         if whole:
             passed, self._left = self._hold.release(), []
         else:
             passed, self._left = self._hold.cut(self._complete, self._indexer.program)
         return [self._publish(chunk) for chunk in passed]
+
+    def _leave(self, passage: Passage) -> None:
+        """Go on without the passage, from now on for good."""
+        held = passage.end()
+        self._passage = None
+        self._complete, self._timed = passage.complete, passage.timed
+        for data in (*self._output, *(chunk.data for chunk in held)):
+            self._fed.append(data)
+        self._hold.restore(held)
 
     def former(self) -> Former:
         """Return what the source that was in force last is recognised by, if it begins with what it sent already.
@@ -112,6 +135,8 @@ class Splicer:
 
     def idle(self) -> bytes:
         """Return 7 null packets, 1316 bytes, to hold the line while nothing plays: they are part of the output."""
+        if self._passage:
+            self._leave(self._passage)
         self._position += len(_IDLE)
         return _IDLE
 
