@@ -453,13 +453,31 @@ async def test_a_new_reader_begins_with_the_tables_and_the_newest_entry_point() 
 
 
 async def test_a_new_reader_begins_at_an_entry_point_that_was_found_late() -> None:
-    ring = Ring(history=0)
+    ring = Ring(history=1000)
     chunks = [packet(VIDEO, 1, starts=True), packet(VIDEO, 2), packet(VIDEO, 3)]
     ring.append(chunks[0])
     ring.append(chunks[1])
     ring.append(chunks[2], [at(0)])
 
-    assert await taken(ring.join(4)) == TABLES + chunks[2]
+    assert await taken(ring.join(4)) == TABLES + b"".join(chunks)
+
+
+async def test_an_entry_point_may_be_told_after_its_chunk() -> None:
+    ring = Ring(history=1000)
+    ring.append(packet(VIDEO, 1, starts=True))
+    ring.append(packet(VIDEO, 2))
+
+    ring.note([at(0)])
+
+    assert await taken(ring.join(4)) == TABLES + packet(VIDEO, 1, starts=True) + packet(VIDEO, 2)
+
+
+async def test_an_entry_point_in_what_is_gone_is_of_no_use() -> None:
+    ring = Ring(history=188)
+    ring.append(packet(VIDEO, 1, starts=True))
+    ring.append(packet(VIDEO, 2), [at(0)])
+
+    assert await taken(ring.join(4)) == packet(VIDEO, 2)
 
 
 async def test_what_began_before_the_entry_point_is_left_out() -> None:
