@@ -409,7 +409,7 @@ async def test_what_is_no_file_is_not_passed_on(
 
 
 async def test_a_playlist_that_was_taken_for_a_file_is_told_from_a_page(client: Client) -> None:
-    for data, kind in ((b"#EXTM3U\n#EXTINF:6,\n1.ts\n", StreamKind.HLS), (b"<html>", None)):
+    for data, kind in ((b"#EXTM3U\n#EXTINF:6,\n1.ts\n", StreamKind.HLS), (b"<html>", StreamKind.PAGE)):
         async with origin(FileServer(data)) as upstream:
             with pytest.raises(UpstreamNotMedia) as failure:
                 await read(remote(upstream, client))

@@ -12,8 +12,10 @@ _PROMPT = 2
 """Chunks that pass at once: somebody waits for the first of them."""
 _DEEPEST, _MOST_HELD = 1 << 20, 8
 """Bytes and chunks that are held back at most."""
-_REMEMBERED = 16
-"""Batches whose depth counts: a picture that needs no other is much larger than those between, and comes now and
+_LEARNING = 32
+"""Chunks of which each is read at once, to learn how much is incomplete at a time."""
+_REMEMBERED = 256
+"""Chunks whose experience counts: a picture that needs no other is much larger than those between, and comes now and
 then."""
 
 
@@ -55,11 +57,10 @@ class Passage:
         self._indexer.note(packets)
         self._held.append(packets)
         self._held_size += len(packets)
-        if self._indexer.unread >= _BATCH or self._indexer.program is None:
+        if self._indexer.unread >= _BATCH or not self._is_known:
             self._read()
         pieces = []
-        depth = 0 if self._prompt or not self._clean_cut else self._depth
-        while self._held and (self._held_size - len(self._held[0]) >= depth or len(self._held) > _MOST_HELD):
+        while self._held and (self._may_pass(self._held[0]) or len(self._held) > _MOST_HELD):
             pieces.append(self._pass_one())
         return pieces
 
@@ -79,6 +80,19 @@ class Passage:
         self._held.clear()
         return chunks
 
+    @property
+    def _is_known(self) -> bool:
+        """Whether enough has been read to go by it."""
+        return len(self._depths) >= _LEARNING and self._indexer.program is not None
+
+    def _may_pass(self, oldest: bytes) -> bool:
+        """Tell whether the oldest chunk is complete: for certain in the beginning, later by experience."""
+        if self._prompt or not self._clean_cut or self._indexer.program is None or self._held_size > _DEEPEST:
+            return True
+        if self._is_known:
+            return self._held_size - len(oldest) >= self._depth
+        return self._passed + len(oldest) <= self.complete
+
     def _pass_one(self) -> Piece:
         data = self._held.popleft()
         self._held_size -= len(data)
@@ -95,13 +109,12 @@ class Passage:
     def _read(self) -> None:
         found = self._indexer.read()
         self.found = (*self.found, *found)
-        deepest = 0
         for indexed in found:
             self._entries += indexed.entries
             self.complete = indexed.complete
-            deepest = max(deepest, indexed.start + len(indexed.packets) - indexed.complete)
+            # What is incomplete at the end of a chunk has been a little more somewhere within it.
+            self._depths.append(indexed.start + 2 * len(indexed.packets) - indexed.complete)
             if indexed.timed:
                 self.timed = indexed
         if found:
-            self._depths.append(deepest)
-            self._depth = min(max(self._depths), _DEEPEST) if self._indexer.program else 0
+            self._depth = min(max(self._depths), _DEEPEST)

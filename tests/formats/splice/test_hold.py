@@ -22,7 +22,7 @@ def test_the_first_two_chunks_pass_at_once() -> None:
     source = Maker()
     begun = source.tables() + source.picture(0, key=True)
 
-    assert waiting(Splicer(), [begun, source.sound(0), source.sound(FRAME), source.picture(FRAME)]) == [0, 0, 1, 1]
+    assert waiting(Splicer(), [begun, source.sound(0), source.sound(FRAME), source.picture(FRAME)]) == [0, 0, 1, 2]
 
 
 def test_what_is_complete_passes() -> None:
