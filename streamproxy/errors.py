@@ -9,8 +9,10 @@ StreamproxyError
     ├── UpstreamStalled        silent for longer than it may be
     ├── UpstreamRefused        answered with another status than 200
     ├── UpstreamBusy           not asked: all connections of its provider are in use
+    ├── UpstreamOffline        has nothing on at present
     ├── UpstreamBroken         broke the protocol, or its connection broke
     └── UpstreamNotMedia       answered 200 with something that is not what it was taken for
+        └── UpstreamThin       sends less than it must
 ```
 """
 
@@ -76,6 +78,10 @@ class UpstreamBusy(UpstreamError):
         super().__init__(label, "all connections of the provider are in use")
 
 
+class UpstreamOffline(UpstreamError):
+    """The upstream has nothing on at present, such as the page of a channel between two programmes. Viewers get 503."""
+
+
 class UpstreamBroken(UpstreamError):
     """The upstream broke the protocol, or its connection broke."""
 
@@ -90,3 +96,7 @@ class UpstreamNotMedia(UpstreamError):
     def __init__(self, label: str, reason: str, kind: str | None = None) -> None:
         super().__init__(label, reason)
         self.kind = kind
+
+
+class UpstreamThin(UpstreamNotMedia):
+    """The upstream sends less than the bit rate that the settings ask for."""

@@ -11,7 +11,7 @@ from aiohttp import web
 from streamproxy.broadcast.broadcast import Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
-from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamStalled
+from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamOffline, UpstreamStalled
 from streamproxy.metrics import Audience
 from streamproxy.model import Channel
 from streamproxy.playlist.library import Library
@@ -39,7 +39,7 @@ CLIENT = web.AppKey("client", Client)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 OPEN_FEED: web.AppKey[Callable[[Channel], Feed]] = web.AppKey("open_feed")
 
-_STATUSES = ((UpstreamStalled, 504), (UpstreamBusy, 503))
+_STATUSES = ((UpstreamStalled, 504), (UpstreamBusy, 503), (UpstreamOffline, 503))
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")

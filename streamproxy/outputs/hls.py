@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 from aiohttp import hdrs, web
 
-from streamproxy.errors import UpstreamError, UpstreamRefused, UpstreamStalled
+from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamStalled
 from streamproxy.formats import urls
 from streamproxy.formats.byterange import ByteRange, RangeNotSatisfiable, parse_ranges
 from streamproxy.formats.hls.rewrite import Kind
@@ -23,6 +23,8 @@ from streamproxy.outputs.hls_playlists import SharedPlaylists, hold_time
 from streamproxy.outputs.hls_viewers import HlsViewer, HlsViewers, Identity
 from streamproxy.outputs.relay import Demand, NoRoom, SharedResponses
 from streamproxy.outputs.transfer import Facts
+from streamproxy.sources.accounts import Accounts
+from streamproxy.sources.admission import SharedSlots
 from streamproxy.sources.client import Client
 from streamproxy.tasks import Tasks
 from streamproxy.web import SETTINGS, base_url, find_channel
@@ -76,6 +78,7 @@ class HlsRelay:
         audience: Audience,
         *,
         key: bytes,
+        accounts: Accounts | None = None,
         cache_size: int = 256 << 20,
         raw_urls: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -87,6 +90,7 @@ class HlsRelay:
             tasks: Who owns what is being fetched.
             audience: Where viewers are counted.
             key: What links are sealed with.
+            accounts: Whose connections the channels take; None for nobody's.
             cache_size: Bytes of memory for segments, keys and maps.
             raw_urls: See above.
             clock: Tells the time in seconds.
@@ -94,7 +98,7 @@ class HlsRelay:
         self.sealer = LinkSealer(key)
         self.playlists = SharedPlaylists(client, self.sealer, clock=clock)
         self.responses = SharedResponses(client, tasks, capacity=cache_size, clock=clock)
-        self.viewers = HlsViewers(audience)
+        self.viewers = HlsViewers(audience, SharedSlots(accounts or Accounts(), tasks))
         self.raw_urls = raw_urls
 
     def configure(self, *, cache_size: int, stall_timeout: float, raw_urls: bool) -> None:
@@ -161,12 +165,13 @@ async def _serve(request: web.Request, channel: Channel, link: Link) -> web.Stre
     identity = Identity.of(channel.id, request.remote, request.headers.get("User-Agent", ""))
     with relay.viewers.visit(identity) as viewer:
         try:
+            await viewer.hold(channel.upstreams[0].account)
             if link.kind in _PLAYLISTS:
                 return await _send_playlist(request, channel, link, viewer)
             return await _send_resource(request, channel, link, viewer)
         except RangeNotSatisfiable as error:
             return _refusal(416, str(error), {hdrs.CONTENT_RANGE: error.content_range})
-        except NoRoom as error:
+        except (NoRoom, UpstreamBusy) as error:
             return _refusal(503, error.reason, {hdrs.RETRY_AFTER: "1"})
         except UpstreamRefused as error:
             return _refusal(error.status if error.status in _PASSED_ON else 502, error.reason)

@@ -8,12 +8,14 @@ from typing import NamedTuple
 import structlog
 
 from streamproxy.metrics import Audience
+from streamproxy.sources.admission import SharedSlot, SharedSlots
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
 _USUAL_TARGET_DURATION = 6.0
-_ABSENCE = 3
-"""Target durations after which a viewer who asked for nothing has left."""
+_SILENCE, _ABSENCE = 1.5, 3
+"""Target durations after which a viewer who asked for nothing has probably left, since a live playlist is asked for
+again within one; and after which they have left."""
 _LONGEST_AGENT = 200
 
 
@@ -31,15 +33,22 @@ class Identity(NamedTuple):
 
 
 class HlsViewers:
-    """Counts who watches HLS, from their first playlist to three target durations after their last request."""
+    """Counts who watches HLS, from their first playlist to three target durations after their last request.
 
-    def __init__(self, audience: Audience) -> None:
+    For as long, their channel counts as one connection of its provider, however many they are, and whatever they have
+    open at the moment. Where others wait for a connection, it is given up for them as soon as all viewers of the
+    channel have probably left; who has not is given another with their next request, if there is one.
+    """
+
+    def __init__(self, audience: Audience, slots: SharedSlots) -> None:
         """Prepare.
 
         Args:
             audience: Where they are counted, among all others.
+            slots: Connections of providers that many hold together.
         """
         self._audience = audience
+        self._slots = slots
         self._viewers: dict[Identity, HlsViewer] = {}
 
     @contextmanager
@@ -47,7 +56,7 @@ class HlsViewers:
         """Know somebody as present for the length of a request."""
         viewer = self._viewers.get(identity)
         if viewer is None:
-            viewer = self._viewers[identity] = HlsViewer(identity, self._audience)
+            viewer = self._viewers[identity] = HlsViewer(identity, self._audience, self._slots)
         viewer.requests += 1
         if viewer.timer:
             viewer.timer.cancel()
@@ -56,8 +65,19 @@ class HlsViewers:
         finally:
             viewer.requests -= 1
             if not viewer.requests:
-                absence = _ABSENCE * viewer.target_duration if viewer.watching else 0
-                viewer.timer = asyncio.get_running_loop().call_later(absence, self._leave, viewer)
+                self._await_silence(viewer)
+
+    def _await_silence(self, viewer: "HlsViewer") -> None:
+        loop = asyncio.get_running_loop()
+        if viewer.watching:
+            viewer.timer = loop.call_later(_SILENCE * viewer.target_duration, self._await_absence, viewer)
+        else:
+            viewer.timer = loop.call_soon(self._leave, viewer)
+
+    def _await_absence(self, viewer: "HlsViewer") -> None:
+        viewer.fall_silent()
+        rest = (_ABSENCE - _SILENCE) * viewer.target_duration
+        viewer.timer = asyncio.get_running_loop().call_later(rest, self._leave, viewer)
 
     def _leave(self, viewer: "HlsViewer") -> None:
         del self._viewers[viewer.identity]
@@ -72,19 +92,44 @@ class HlsViewer:
         sent: Bytes of body given to their connections.
         target_duration: Of the playlist they watch, in seconds.
         requests: How many of theirs are being answered now.
-        timer: When they will have left; None before their first request is answered.
+        timer: When they will have left, or first fallen silent; None before their first request is answered.
         watching: Whether they ever got something, and are counted.
     """
 
-    def __init__(self, identity: Identity, audience: Audience) -> None:
+    def __init__(self, identity: Identity, audience: Audience, slots: SharedSlots) -> None:
         self.identity = identity
         self.sent = 0
         self.target_duration = _USUAL_TARGET_DURATION
         self.requests = 0
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.Handle | None = None
         self.watching = False
         self._audience = audience
+        self._slots = slots
+        self._held: dict[str, SharedSlot] = {}
         self._stay = ExitStack()
+
+    async def hold(self, account: str) -> None:
+        """Take a connection of a provider for the channel, or share the one it has, until they have left.
+
+        Args:
+            account: The name of the provider; empty for none that counts connections.
+
+        Raises:
+            UpstreamBusy: There is none.
+        """
+        if not account:
+            return
+        slot = self._held.get(account)
+        if slot is None:
+            # A name that no channel can have: watched as one stream too, it has two connections, each with its viewers.
+            slot = self._held[account] = self._slots.of(account, f"hls/{self.identity.channel}")
+            self._stay.callback(slot.leave, self)
+        await slot.hold(self)
+
+    def fall_silent(self) -> None:
+        """Take note that they have probably left."""
+        for slot in self._held.values():
+            slot.fall_silent(self)
 
     def took_segment(self) -> None:
         """Count a segment that is sent to them."""

@@ -14,7 +14,7 @@ from streamproxy.formats.byterange import MAX_RANGES, ByteRange, Multipart, Rang
 from streamproxy.model import Channel
 from streamproxy.sources.filefacts import FileFacts
 from streamproxy.sources.vod import RemoteFile
-from streamproxy.web import AUDIENCE, CLIENT, SETTINGS
+from streamproxy.web import ACCOUNTS, AUDIENCE, CLIENT, SETTINGS
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
@@ -33,26 +33,33 @@ _CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-
 async def serve_file(request: web.Request, channel: Channel) -> web.StreamResponse:
     """Answer a GET or HEAD for a file.
 
-    Once the answer has begun, a viewer gets all that its head promised, or a connection that is broken off.
+    Once the answer has begun, a viewer gets all that its head promised, or a connection that is broken off. For as
+    long as it takes, it counts as one connection of the provider's account.
 
     Args:
         request: What is asked for; its `Range` and its conditions count as RFC 9110 says.
         channel: The file; its first upstream is read.
 
     Raises:
+        UpstreamBusy: All connections of the provider are in use; nothing was sent yet.
         UpstreamError: It cannot be had; nothing was sent yet.
     """
-    file = RemoteFile(
-        channel.upstreams[0],
-        request.app[CLIENT],
-        stall_timeout=request.app[SETTINGS].config.relay.stall_timeout,
-    )
-    if request.method == hdrs.METH_HEAD:
-        facts = await file.describe()
-        return _refusal(request, facts) or _response(200, facts, facts.size)
     ranges = parse_ranges(", ".join(request.headers.getall(hdrs.RANGE, [])))
-    if len(ranges) > MAX_RANGES:
+    if len(ranges) > MAX_RANGES and request.method != hdrs.METH_HEAD:
         return _nothing(RangeNotSatisfiable(None))
+    upstream = channel.upstreams[0]
+    file = RemoteFile(upstream, request.app[CLIENT], stall_timeout=request.app[SETTINGS].config.relay.stall_timeout)
+    # A name that no channel can have: what is said of the channel's viewers is not said of this one.
+    async with request.app[ACCOUNTS].slot(upstream.account, f"file/{channel.id}"):
+        if request.method == hdrs.METH_HEAD:
+            facts = await file.describe()
+            return _refusal(request, facts) or _response(200, facts, facts.size)
+        return await _serve(request, channel, file, ranges)
+
+
+async def _serve(
+    request: web.Request, channel: Channel, file: RemoteFile, ranges: list[ByteRange]
+) -> web.StreamResponse:
     try:
         if len(ranges) > 1:
             return await _serve_parts(request, channel, file, ranges)

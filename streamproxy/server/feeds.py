@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from streamproxy.broadcast.continuity import Continuity, Slates, Terms
 from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
+from streamproxy.broadcast.referral import Resolve
 from streamproxy.config import Config
 from streamproxy.formats.health import VitalTerms
 from streamproxy.model import Channel, Source, Upstream
@@ -16,11 +17,13 @@ _MEDIA_WITHIN_BYTES = 32 << 20
 _VIDEO_WITHIN = 15.0
 _FROZEN_AFTER = 15.0
 
-OpenSource = Callable[[Channel, Upstream], Source]
+OpenSource = Callable[[Upstream], Source]
 MakeSlate = Callable[[bool], Source]
 
 
-def feed_of(channel: Channel, config: Config, open_source: OpenSource, make_slate: MakeSlate) -> Continuity:
+def feed_of(
+    channel: Channel, config: Config, open_source: OpenSource, make_slate: MakeSlate, resolve: Resolve | None
+) -> Continuity:
     """Make what feeds a channel, without opening anything.
 
     Args:
@@ -28,11 +31,12 @@ def feed_of(channel: Channel, config: Config, open_source: OpenSource, make_slat
         config: The settings in force.
         open_source: Makes the source of one of its upstreams.
         make_slate: Makes the source of a slate, given whether all connections of the provider are in use.
+        resolve: Whom to ask for another upstream when one is given up; None for nobody.
     """
     strict = config.strict_live_ts
     return Continuity(
         channel,
-        lambda upstream: open_source(channel, upstream),
+        open_source,
         Terms(
             _retry_terms(config),
             _failover_terms(config, strict=channel.strict),
@@ -40,6 +44,7 @@ def feed_of(channel: Channel, config: Config, open_source: OpenSource, make_slat
             _vital_terms(config, alone=len(channel.upstreams) == 1),
             strict.prebuffer_size if channel.strict else 0,
             strict.prebuffer_timeout,
+            resolve,
         ),
     )
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -32,8 +33,11 @@ from streamproxy.sources import source_of
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import AdmittedSource
 from streamproxy.sources.client import Client
+from streamproxy.sources.http import Whereabouts
 from streamproxy.sources.pages import PageResolver
+from streamproxy.sources.resolution import FailoverService
 from streamproxy.sources.slate import Slate, SlateSource
+from streamproxy.sources.streamlink_pages import find_stream
 from streamproxy.tasks import Tasks
 from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, LIBRARY, OPEN_FEED, SETTINGS
 
@@ -181,8 +185,8 @@ class _Wiring:
 
         self.audience = Audience()
         self.library = Library(fetch, tasks)
-        self.accounts = Accounts(_limits(service.config))
-        self.pages = PageResolver()
+        self.accounts = Accounts(_limits(service.config), grace=_GRACE)
+        self.pages = PageResolver(find_stream)
         self.broadcasts = BroadcastRegistry(self.open_feed, service.config.relay, tasks, lingering=self.accounts)
         self.app = make_app(service.config.server.root_path)
         self.app[SETTINGS] = service
@@ -192,15 +196,23 @@ class _Wiring:
         self.app[OPEN_FEED] = self.open_feed
         self.app[ACCOUNTS] = self.accounts
         self.app[CLIENT] = client
-        self.hls = self.app[HLS] = HlsRelay(client, tasks, self.audience, key=_link_key(service.config))
+        self.hls = self.app[HLS] = HlsRelay(
+            client, tasks, self.audience, key=_link_key(service.config), accounts=self.accounts
+        )
         self._configure_hls(service.config)
 
     def open_feed(self, channel: Channel) -> Feed:
         """Make what feeds a channel, without opening anything."""
-        return feed_of(channel, self._service.config, self._open_source, _slate)
+        config = self._service.config
+        # For as long as the feed, which runs one source after the other.
+        whereabouts = Whereabouts() if channel.sticky else None
+        resolve = None
+        if channel.resolver_url is not None:
+            resolve = FailoverService(channel, self._client, timeout=config.failover.resolver_timeout).resolve
+        return feed_of(channel, config, partial(self._open_source, channel, whereabouts), _slate, resolve)
 
-    def _open_source(self, channel: Channel, upstream: Upstream) -> Source:
-        source = source_of(channel, upstream, self._client, self._service.config, self.pages)
+    def _open_source(self, channel: Channel, whereabouts: Whereabouts | None, upstream: Upstream) -> Source:
+        source = source_of(channel, upstream, self._client, self._service.config, self.pages, whereabouts)
         if not upstream.account:
             return source
         # Where there are others, waiting for this one is the slower way to a picture.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -19,15 +20,24 @@ class Account:
         label: The name of the provider, which errors show.
     """
 
-    def __init__(self, label: str, max_connections: int | None = None) -> None:
+    def __init__(
+        self,
+        label: str,
+        max_connections: int | None = None,
+        unwatched: Mapping[str, Callable[[], object]] | None = None,
+    ) -> None:
         """Start with all connections free.
 
         Args:
             label: The name of the provider.
             max_connections: How many it allows at once; None for any number.
+            unwatched: Holders for whom nobody watches at the moment, and how to stop them: what they are given
+                lingers from its first moment.
         """
         self.label = label
         self._max_connections = max_connections
+        # Not its truth: it is shared, and empty at first.
+        self._unwatched = {} if unwatched is None else unwatched
         self._held: set[Slot] = set()
         self._waiting: list[Slot] = []
         self._lingering: dict[Slot, Callable[[], object]] = {}
@@ -97,6 +107,8 @@ class Account:
             # Who has just been cancelled has not left yet, but takes no connection any more.
             if slot.decide(granted=True):
                 self._held.add(slot)
+                if slot.holder in self._unwatched:
+                    self._lingering[slot] = self._unwatched[slot.holder]
         while self._waiting and self._lingering and len(self._leaving) < self._missing:
             slot = self._choose_lingering()
             on_preempt = self._lingering.pop(slot)
@@ -180,15 +192,22 @@ class Slot:
 
 
 class Accounts:
-    """All accounts, found by the name of their provider."""
+    """All accounts, found by the name of their provider.
 
-    def __init__(self, limits: Mapping[str, int | None] | None = None) -> None:
+    Attributes:
+        grace: Seconds to wait for a free connection: whoever has just left another channel has not quite left.
+    """
+
+    def __init__(self, limits: Mapping[str, int | None] | None = None, *, grace: float = 3.0) -> None:
         """Start with all connections free.
 
         Args:
             limits: How many connections each allows; who is not in it allows any number, as does None.
+            grace: See above.
         """
+        self.grace = grace
         self._limits = dict(limits or {})
+        self._unwatched: dict[str, Callable[[], object]] = {}
         # Those that are in use, and no others: a slot keeps its account, and so does whoever waits for one.
         self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
 
@@ -196,8 +215,17 @@ class Accounts:
         """Return the account of a provider: the same one for as long as anybody uses it."""
         account = self._accounts.get(label)
         if account is None:
-            account = self._accounts[label] = Account(label, self._limits.get(label))
+            account = self._accounts[label] = Account(label, self._limits.get(label), self._unwatched)
         return account
+
+    def slot(self, label: str, holder: str) -> AbstractAsyncContextManager[object]:
+        """Make a slot of a provider's account, with the usual grace.
+
+        Args:
+            label: The name of the provider; empty for none that counts connections.
+            holder: See `Account.slot`.
+        """
+        return self.of(label).slot(holder, within=self.grace) if label else nullcontext()
 
     def configure(self, limits: Mapping[str, int | None]) -> None:
         """Use other limits from now on; who holds a connection keeps it."""
@@ -206,12 +234,21 @@ class Accounts:
             account.configure(self._limits.get(label))
 
     def linger(self, holder: str, stop: Callable[[], object]) -> None:
-        """Say that nobody watches somebody's streams any more; see `Slot.lingering`."""
+        """Say that nobody watches somebody's streams any more, those included that they have yet to open.
+
+        It holds until `in_use` is called, for whatever reason.
+
+        Args:
+            holder: Whose streams.
+            stop: See `Slot.lingering`; called for each connection of theirs.
+        """
+        self._unwatched[holder] = stop
         for slot in self._slots_of(holder):
             slot.lingering(stop)
 
     def in_use(self, holder: str) -> None:
-        """Say that somebody's streams are watched again."""
+        """Say that somebody's streams are watched again, or are no more."""
+        self._unwatched.pop(holder, None)
         for slot in self._slots_of(holder):
             slot.in_use()
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from itertools import pairwise
@@ -120,17 +120,36 @@ async def one_turn() -> None:
     await asyncio.sleep(0)
 
 
+class Unwatched:
+    """Takes note of channels that run on for nobody.
+
+    Attributes:
+        stops: How to stop each of them.
+    """
+
+    def __init__(self) -> None:
+        self.stops: dict[str, Callable[[], object]] = {}
+
+    def linger(self, channel_id: str, stop: Callable[[], object]) -> None:
+        self.stops[channel_id] = stop
+
+    def in_use(self, channel_id: str) -> None:
+        self.stops.pop(channel_id, None)
+
+
 class Scene:
     """A registry, its sources and its viewers.
 
     Attributes:
         registry: The registry.
         sources: All that it had made, in order.
+        unwatched: What runs on for nobody.
         slow: Whether those that are made next shut only when they are told to.
     """
 
     def __init__(self, tasks: Tasks, relay: RelayConfig) -> None:
-        self.registry = BroadcastRegistry(self._open_source, relay, tasks)
+        self.unwatched = Unwatched()
+        self.registry = BroadcastRegistry(self._open_source, relay, tasks, lingering=self.unwatched)
         self.sources: list[ScriptedSource] = []
         self.slow = False
         self._running: Counter[str] = Counter()
@@ -162,6 +181,7 @@ class Scene:
         assert self._running.total() == 0
         await one_turn()
         assert (self.registry.running, self.registry._entries, self.registry._alive) == ([], {}, set())
+        assert not self.unwatched.stops
 
     def _open_source(self, channel: Channel) -> ScriptedSource:
         self.sources.append(ScriptedSource(self._running, channel, slow=self.slow))
@@ -547,6 +567,39 @@ def test_whoever_joins_within_the_linger_finds_the_source_running() -> None:
     in_virtual_time(come_back())
 
 
+def test_what_lingers_can_be_stopped_until_somebody_watches_again() -> None:
+    async def leave_and_come_back() -> None:
+        async with a_scene(linger=10) as scene:
+            visit = await scene.watch()
+            assert not scene.unwatched.stops
+            await visit.leave()
+            assert list(scene.unwatched.stops) == ["news"]
+            await scene.visit().joined
+            assert not scene.unwatched.stops
+
+    async def stop() -> None:
+        async with a_scene(linger=10) as scene:
+            await (await scene.watch()).leave()
+            left = now()
+            scene.unwatched.stops["news"]()
+            await scene.sources[0].shut.wait()
+            assert now() == left
+
+    in_virtual_time(leave_and_come_back())
+    in_virtual_time(stop())
+
+
+def test_what_has_ended_lingers_no_more() -> None:
+    async def end() -> None:
+        async with a_scene(linger=10) as scene:
+            await (await scene.watch()).leave()
+            scene.sources[0].ending.set_result(None)
+            await asyncio.sleep(1)
+            assert not scene.unwatched.stops
+
+    in_virtual_time(end())
+
+
 def test_each_last_viewer_leaves_a_whole_linger_behind() -> None:
     async def come_back_and_leave() -> None:
         async with a_scene(linger=10) as scene:
@@ -773,7 +826,9 @@ async def _rage(storm: Storm, plans: list[Plan]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: storm.faults.append(str(context)))
     async with Tasks() as tasks:
-        registry = BroadcastRegistry(storm.open_source, RelayConfig(linger=storm.linger), tasks)
+        unwatched = Unwatched()
+        relay = RelayConfig(linger=storm.linger)
+        registry = BroadcastRegistry(storm.open_source, relay, tasks, lingering=unwatched)
         visits = [asyncio.create_task(storm.visit(registry, plan)) for plan in plans]
         if storm.closing is not None:
             visits.append(asyncio.create_task(storm.close(registry, storm.closing)))
@@ -788,3 +843,4 @@ async def _rage(storm: Storm, plans: list[Plan]) -> None:
         await asyncio.sleep(storm.linger + 3)
         assert +storm.open == Counter()
         assert (registry.running, registry._entries, registry._alive, tasks._running) == ([], {}, set(), set())
+        assert not unwatched.stops

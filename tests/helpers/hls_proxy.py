@@ -74,7 +74,7 @@ async def passing_on(
     folder: Path, pages: dict[str, Page], *, stream: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[Stage]:
     """Run an upstream, and a proxy with its streams `news` and `other`."""
-    relay_settings = {name: settings.pop(name) for name in ("raw_urls", "cache_size") if name in settings}
+    relay_settings = {name: settings.pop(name) for name in ("accounts", "raw_urls", "cache_size") if name in settings}
     site, clock, audience = Site(dict(pages)), Clock(), Audience()
     async with origin(site.answer) as seen:
         upstream = {"url": seen.url(ENTRY)} | (stream or {})

@@ -23,6 +23,7 @@ class Exchange:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     raw: bytes = b""
+    body: bytes = b""
     over: bool = False
 
     async def send(self, data: bytes) -> None:
@@ -83,7 +84,8 @@ class Origin:
             lines = raw.decode("latin-1").split("\r\n")
             path = lines[0].split(" ")[1]
             headers = dict(line.split(": ", 1) for line in lines[1:] if line)
-            exchange = Exchange(path, headers, reader, writer, raw)
+            body = await reader.readexactly(int(headers.get("Content-Length", 0)))
+            exchange = Exchange(path, headers, reader, writer, raw, body)
             self.exchanges.append(exchange)
             await self._count(path, 1)
             watch = asyncio.create_task(self._watch(exchange))

@@ -11,12 +11,15 @@ from urllib.parse import urljoin
 import pytest
 import structlog
 
+from streamproxy.sources.accounts import Accounts
 from tests.helpers.hls_proxy import ENTRY, SECRET, links_of, passing_on
 from tests.helpers.origin import Exchange, origin
 from tests.helpers.pages import Gate, Late, Page, Site, answer, redirect
 from tests.helpers.wire import dial
 
 pytestmark = pytest.mark.timeout(20)
+
+BUSY = "all connections of the provider are in use"
 
 SEGMENT = bytes(range(256)) * 400
 
@@ -889,6 +892,82 @@ class TestViewers:
             await stage.get(method="HEAD")
             await stage.get("/hls/news/x.ts")
             assert stage.audience.total == 0
+
+
+ON_ACCOUNT = {"account": "provider"}
+
+
+class TestAccounts:
+    """A channel counts as one connection of its provider's account, whoever watches it."""
+
+    async def test_all_who_watch_a_channel_share_one_connection(self, tmp_path: Path) -> None:
+        accounts = Accounts({"provider": 1}, grace=0.05)
+        async with passing_on(tmp_path, PAGES, stream=ON_ACCOUNT, accounts=accounts) as stage:
+            links = await stage.links()
+            answers = await asyncio.gather(
+                *(stage.get(link, headers={"User-Agent": agent}) for link in links for agent in ("a", "b"))
+            )
+
+            assert {answer.status for answer in answers} == {200}
+            assert accounts.of("provider").held == 1
+
+    async def test_a_channel_too_many_is_refused_with_503_and_why_and_its_provider_is_not_asked(
+        self, tmp_path: Path
+    ) -> None:
+        accounts = Accounts({"provider": 1}, grace=0.05)
+        async with passing_on(tmp_path, PAGES, stream=ON_ACCOUNT, accounts=accounts) as stage:
+            links = await stage.links()
+            asked = len(stage.paths())
+            refusal = await stage.get("/hls/other/playlist.m3u8")
+            assert (refusal.status, json.loads(refusal.body)) == (503, {"detail": BUSY})
+            assert refusal.headers["x-streamproxy-error"] == BUSY
+            assert refusal.headers["access-control-allow-origin"] == "*"
+            assert refusal.headers["retry-after"] == "1"
+            assert len(stage.paths()) == asked
+            assert (await stage.get(links[2])).status == 200
+
+    async def test_segments_take_a_connection_too(self, tmp_path: Path) -> None:
+        accounts = Accounts({"provider": 1}, grace=0.05)
+        async with passing_on(tmp_path, PAGES, stream=ON_ACCOUNT, accounts=accounts) as before:
+            name = (await before.links())[2]
+        accounts = Accounts({"provider": 1}, grace=0.05)
+        async with (
+            passing_on(tmp_path, PAGES, stream=ON_ACCOUNT, accounts=accounts) as stage,
+            accounts.slot("provider", "somebody"),
+        ):
+            assert (await stage.get(name)).status == 503
+            assert stage.paths() == []
+
+    async def test_what_fails_gives_its_connection_back_at_once(self, tmp_path: Path) -> None:
+        accounts = Accounts({"provider": 1}, grace=0.05)
+        async with passing_on(tmp_path, {}, stream=ON_ACCOUNT, accounts=accounts) as stage:
+            assert (await stage.get()).status == 404
+            assert (await stage.get("/hls/other/playlist.m3u8")).status == 404
+            async with accounts.slot("provider", "somebody"):
+                pass
+
+    async def test_to_ask_what_something_is_takes_none(self, tmp_path: Path) -> None:
+        accounts = Accounts({"provider": 1}, grace=0.05)
+        async with (
+            passing_on(tmp_path, PAGES, stream=ON_ACCOUNT, accounts=accounts) as stage,
+            accounts.slot("provider", "somebody"),
+        ):
+            assert (await stage.get(method="HEAD")).status == 200
+
+    async def test_who_vanishes_while_waiting_for_one_takes_none(self, tmp_path: Path) -> None:
+        accounts = Accounts({"provider": 1}, grace=10)
+        account = accounts.of("provider")
+        async with passing_on(tmp_path, PAGES, stream=ON_ACCOUNT, accounts=accounts) as stage:
+            async with account.slot("somebody", within=0), dial(stage.proxy.port) as line:
+                await line.get("/hls/news/playlist.m3u8")
+                async with asyncio.timeout(5):
+                    while not account.waiting:
+                        await asyncio.sleep(0.001)
+                    line.reset()
+                    while account.waiting:
+                        await asyncio.sleep(0.001)
+            assert account.held == 0
+            assert (await stage.get()).status == 200
 
 
 async def test_a_long_playlist_keeps_nobody_waiting(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from streamproxy.config import Config
 from streamproxy.metrics import Audience
 from streamproxy.model import Channel, Upstream
 from streamproxy.outputs.vod import serve_file
+from streamproxy.sources.accounts import Account, Accounts
 from streamproxy.sources.client import Client
-from streamproxy.web import AUDIENCE, CLIENT, SETTINGS, answer_errors
+from streamproxy.web import ACCOUNTS, AUDIENCE, CLIENT, SETTINGS, answer_errors
 from tests.helpers.files import MODIFIED, FileServer, digest, noise
 from tests.helpers.origin import Exchange, Origin, Script, origin
 from tests.helpers.proxy import config
@@ -51,12 +52,14 @@ class Shop:
         upstream: Where they come from.
         viewer: Somebody who follows no redirects and unpacks nothing.
         audience: Who is being served.
+        account: The provider's, without limit; where a test sets one, no connection is waited for longer than a moment.
     """
 
     port: int
     upstream: Origin
     viewer: aiohttp.ClientSession
     audience: Audience
+    account: Account
 
     def get(
         self, headers: dict[str, str] | None = None, *, method: str = "GET"
@@ -80,13 +83,14 @@ async def shop(folder: Path, script: Script, *, timeout: float = 2) -> AsyncIter
     async with origin(script) as upstream, Client(settings.options) as client, aiohttp.ClientSession() as viewer:
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            where = Upstream(upstream.url("/film.mkv"), "provider")
+            where = Upstream(upstream.url("/film.mkv"), "provider", account="provider")
             return await serve_file(request, Channel("film", "Film", (where,)))
 
         app = web.Application(middlewares=[answer_errors])
         app[SETTINGS] = Fixed(settings)
         app[CLIENT] = client
         app[AUDIENCE] = audience = Audience()
+        app[ACCOUNTS] = accounts = Accounts(grace=0.05)
         app.router.add_route("GET", "/stream/{id}", handle)
         app.router.add_route("HEAD", "/stream/{id}", handle)
         logger = logging.Logger("shop", logging.WARNING)
@@ -99,9 +103,13 @@ async def shop(folder: Path, script: Script, *, timeout: float = 2) -> AsyncIter
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _IMPATIENCE)
         await web.SockSite(runner, listening).start()
         try:
-            yield Shop(listening.getsockname()[1], upstream, viewer, audience)
+            account = accounts.of("provider")
+            yield Shop(listening.getsockname()[1], upstream, viewer, audience, account)
         finally:
             await runner.cleanup()
+        async with asyncio.timeout(2):
+            while account.held or account.waiting:
+                await asyncio.sleep(0.001)
         assert not [record.getMessage() for record in complaints.buffer]
 
 
@@ -586,3 +594,50 @@ async def test_stopping_leaves_no_file_with_a_happy_end(tmp_path: Path) -> None:
         assert b"Content-Length: 67108864\r\n" in await reader.readuntil(b"\r\n\r\n")
     assert len(await reader.read()) < 64 << 20
     writer.close()
+
+
+@pytest.mark.parametrize("asked", [None, "bytes=10-19", "bytes=10-19,30-39"])
+async def test_whoever_gets_a_file_takes_one_connection_of_the_account_until_he_has_it(
+    tmp_path: Path, asked: str | None
+) -> None:
+    held: list[int] = []
+    server = FileServer(FILE)
+
+    async def answer(exchange: Exchange) -> None:
+        held.append(store.account.held)
+        await server(exchange)
+
+    async with shop(tmp_path, answer) as store:
+        store.account.configure(1)
+        for _ in range(3):
+            async with store.get({"Range": asked} if asked else None) as response:
+                assert response.status == (206 if asked else 200)
+                await response.read()
+        assert store.upstream.peak["/film.mkv"] == 1
+        assert set(held) == {1}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_where_no_connection_is_free_a_file_is_refused_and_the_provider_not_asked(
+    tmp_path: Path, method: str
+) -> None:
+    async with shop(tmp_path, FileServer(FILE)) as store:
+        store.account.configure(1)
+        async with store.account.slot("somebody", within=0):
+            async with store.get(method=method) as response:
+                assert response.status == 503
+                assert response.headers["X-Streamproxy-Error"] == "all connections of the provider are in use"
+            assert store.asked == []
+        async with store.get(method=method) as response:
+            assert response.status == 200
+
+
+async def test_whoever_leaves_while_waiting_for_a_connection_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with shop(tmp_path, FileServer(FILE)) as store:
+        store.account.configure(1)
+        async with store.account.slot("somebody", within=0):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02), store.get():
+                    pass
+        async with store.get() as response:
+            assert response.status == 200

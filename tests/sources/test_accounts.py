@@ -666,3 +666,47 @@ async def test_a_storm_in_real_time_leaves_nothing_behind(seed: int) -> None:
     await storm.run(visits)
 
     assert storm.served
+
+
+async def test_what_is_opened_for_nobody_lingers_from_its_first_moment() -> None:
+    accounts, asked = Accounts({"provider": 1}), asyncio.Event()
+    account = accounts.of("provider")
+    accounts.linger("news", asked.set)
+    lingering = Viewer(account, "news")
+    await lingering.enter()
+
+    waiting = Viewer(account, "sport")
+    await one_turn()
+
+    assert asked.is_set()
+    await lingering.leave()
+    await (await waiting.enter()).leave()
+
+
+async def test_what_is_opened_for_somebody_again_does_not_linger() -> None:
+    accounts, asked = Accounts({"provider": 1}), asyncio.Event()
+    account = accounts.of("provider")
+    accounts.linger("news", asked.set)
+    accounts.in_use("news")
+    watched = Viewer(account, "news")
+    await watched.enter()
+
+    with pytest.raises(UpstreamBusy):
+        await Viewer(account, "sport", within=0).enter()
+
+    assert not asked.is_set()
+    await watched.leave()
+
+
+async def test_who_counts_nowhere_never_waits() -> None:
+    accounts = Accounts({"": 1}, grace=0)
+    async with accounts.slot("", "news"), accounts.slot("", "sport"):
+        pass
+
+
+async def test_who_waits_for_the_usual_slot_has_the_usual_grace() -> None:
+    accounts = Accounts({"provider": 1}, grace=0)
+    async with accounts.slot("provider", "news"):
+        with pytest.raises(UpstreamBusy):
+            async with accounts.slot("provider", "sport"):
+                pass
