@@ -84,8 +84,8 @@ class Channel:
         quality: Which variant of HLS to take when it is sent as one stream.
         mode: How its viewers share the upstream.
         strict: Whether viewers get a head start of it and its upstream is given up at a short silence. Files are not.
-        sticky: Whether a playlist that redirected is asked for again where it led to.
-        resolver_url: Who is asked for another address when an upstream is lost, a secret; None for nobody.
+        sticky: Whether a live stream that was lost is taken up again where a redirect had led.
+        resolver_url: Who is asked for another address when an upstream is given up, a secret; None for nobody.
         metadata: What the configuration says of it, for the API.
     """
 

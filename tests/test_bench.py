@@ -3,9 +3,11 @@
 import asyncio
 import os
 
-from tests.bench import report
+import pytest
+
+from tests.bench import failover, report
 from tests.bench.load import Account, Plan, Visit, carry_out
-from tests.bench.scenarios import BIT_RATE, Limit, Scenario, hls, relay, scenarios
+from tests.bench.scenarios import BIT_RATE, Limit, Scenario, hls, losses_and_joins, relay, scenarios
 from tests.helpers.origin import OK, Exchange, origin
 from tests.helpers.stream import packets
 
@@ -32,6 +34,14 @@ def test_viewers_of_one_hls_channel_get_all_of_it_and_its_segments_are_fetched_o
     assert 3 <= figures["segments_fetched"] <= 12
     assert 0.01 < figures["cpu_per_gb"] < 30
     assert abs(figures["memory_per_viewer"]) < 1e8
+
+
+@pytest.mark.skipif(failover.why_not() is not None, reason="the streams are made by ffmpeg")
+def test_viewers_get_a_backup_and_a_picture() -> None:
+    figures = losses_and_joins(3, 2)
+
+    assert 0 < figures["switch_median"] <= figures["switch_p95"] < 5
+    assert 0 < figures["join_median"] <= figures["join_p95"] < 5
 
 
 def test_there_is_a_rival_only_where_one_is_given() -> None:

@@ -187,10 +187,9 @@ class Continuity:
         Raises:
             UpstreamError: Nothing is next.
         """
-        attempt = self._next(loss.error)
+        attempt = self._next(loss)
         if attempt and not self._policy.given_up:
             return attempt
-        self._stand_in = None
         last = loss
         while upstream := await self._referrals.ask(last.upstream, last.error):
             try:
@@ -297,12 +296,18 @@ class Continuity:
         self._playing = None
         await take.stop()
 
-    def _next(self, error: UpstreamError) -> Attempt | None:
-        attempt = self._policy.lost(_now(), fatal=self._is_fatal(error), busy=isinstance(error, UpstreamBusy))
+    def _next(self, loss: _Loss) -> Attempt | None:
+        error = loss.error
+        attempt = self._policy.lost(
+            _now(),
+            fatal=self._is_fatal(error),
+            busy=isinstance(error, UpstreamBusy),
+            stand_in=loss.upstream is self._stand_in,
+        )
+        if self._policy.given_up:
+            self._stand_in = None
         if attempt:
-            upstream = self._channel.upstreams[attempt.index]
-            if self._stand_in and not self._policy.given_up:
-                upstream = self._stand_in
+            upstream = self._stand_in or self._channel.upstreams[attempt.index]
             self._reason = error
             self._log.warning("upstream_lost", upstream=error.label, reason=error.reason, next=upstream.label)
         return attempt

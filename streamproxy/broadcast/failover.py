@@ -122,7 +122,7 @@ class Failover:
             # Its first loss is still to come: the time until the first picture is no part of it.
             self._lost_at = None
 
-    def lost(self, now: float, *, fatal: bool = False, busy: bool = False) -> Attempt | None:
+    def lost(self, now: float, *, fatal: bool = False, busy: bool = False, stand_in: bool = False) -> Attempt | None:
         """Say that the upstream in force failed, or that its stream ended.
 
         Args:
@@ -131,6 +131,8 @@ class Failover:
                 alone for its whole cool-down, even if there is no other.
             busy: Its provider has no connection to spare, which is no failure of the upstream: there is no cool-down,
                 and its delay does not grow. Counts before `fatal`.
+            stand_in: What failed is something else that stood in for it. When that is given up, the turn is the
+                upstream's own.
 
         Returns:
             What to try next; None to give up.
@@ -146,6 +148,11 @@ class Failover:
             record.retries += 1
             self.given_up = False
             index: int | None = self.current
+        elif stand_in:
+            self.given_up = True
+            record.start_over()
+            record.delay, record.ready_at = None, now
+            index = self.current
         else:
             self.given_up = True
             self._leave(record, now, cooldown=0 if busy else self._failover.cooldown, fatal=fatal and not busy)

@@ -91,7 +91,7 @@ def _distinct(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-Kind = Literal["auto", "live", "hls", "file"]
+Kind = Literal["auto", "live", "hls", "file", "page"]
 Line = Annotated[str, AfterValidator(values.one_line)]
 Switch = Annotated[bool, BeforeValidator(values.truth)]
 ServiceAddress = Annotated[str, AfterValidator(values.service_address)]
@@ -143,7 +143,7 @@ class _Remote(_Section):
     """What is fetched from a provider."""
 
     kind: Annotated[Kind, BeforeValidator(values.lower_case)] = "auto"
-    """live (MPEG-TS), hls or file; auto tells by the address, else by the first answer."""
+    """live (MPEG-TS), hls, file or page (a web page); auto tells by the address, else by the first answer."""
     user_agent: UserAgent | None = None
     """User-Agent for it; null takes options.user_agent."""
     headers: Headers = Field(default_factory=dict, repr=False)
@@ -165,7 +165,7 @@ class _Viewed(_Remote):
     strict_live_ts: Switch | None = None
     """Whether it is sent as strict_live_ts says; null takes strict_live_ts.enabled."""
     use_sticky_session: Switch | None = None
-    """Whether a playlist that redirected is asked for where it led to; null takes options.use_sticky_session."""
+    """Whether a live stream that was lost is taken up where a redirect led; null takes options.use_sticky_session."""
 
 
 def _playlist_name(data: Mapping[str, Any]) -> str:
@@ -257,7 +257,7 @@ class OptionsConfig(_Section):
     buffer_size: Annotated[int, BeforeValidator(Whole(PACKET, 1 << 30, "bytes"))] = 8388608
     """Bytes read ahead for a viewer who has an upstream connection of their own."""
     use_sticky_session: Switch = False
-    """Whether an HLS playlist that redirected is asked for where it led to, until that fails."""
+    """Whether a live stream that was lost is taken up where a redirect had led, until that fails; HLS always is."""
 
 
 class RelayConfig(_Section):
@@ -268,7 +268,7 @@ class RelayConfig(_Section):
     chunk_delay: Annotated[float, BeforeValidator(Seconds(0, 10))] = 0.1
     """Seconds that a byte waits at most for its chunk to fill."""
     history: Annotated[int, BeforeValidator(Whole(0, 1 << 30, "bytes"))] = 1048576
-    """Bytes of the recent past that a new viewer starts with; 0 for none."""
+    """Bytes of the recent past that are kept; more, as far back as the newest entry point, where new viewers start."""
     queue: Annotated[int, BeforeValidator(Whole(4, 100_000))] = 128
     """Chunks that a viewer may lag behind before it is moved forward."""
     linger: Annotated[float, BeforeValidator(Seconds(0))] = 0.0
@@ -312,7 +312,7 @@ class FailoverConfig(_Section):
     watch: Switch = True
     """Whether a live stream counts as lost if its picture freezes or vanishes, or if it repeats a short clip."""
     resolver_url: ServiceAddress | None = Field(default=None, repr=False)
-    """Address of a service that is asked which upstream is next, as m3u-proxy asks it; null for none."""
+    """Address of a service that is asked first when an upstream is given up, as m3u-proxy asks it; null for none."""
     resolver_timeout: Annotated[float, BeforeValidator(Seconds(0.1, 3600))] = 10.0
     """Seconds for that service to answer."""
 

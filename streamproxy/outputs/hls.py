@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 from aiohttp import hdrs, web
 
-from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamStalled
+from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamOffline, UpstreamRefused, UpstreamStalled
 from streamproxy.formats import urls
 from streamproxy.formats.byterange import ByteRange, RangeNotSatisfiable, parse_ranges
 from streamproxy.formats.hls.rewrite import Kind
@@ -171,7 +171,7 @@ async def _serve(request: web.Request, channel: Channel, link: Link) -> web.Stre
             return await _send_resource(request, channel, link, viewer)
         except RangeNotSatisfiable as error:
             return _refusal(416, str(error), {hdrs.CONTENT_RANGE: error.content_range})
-        except (NoRoom, UpstreamBusy) as error:
+        except (NoRoom, UpstreamBusy, UpstreamOffline) as error:
             return _refusal(503, error.reason, {hdrs.RETRY_AFTER: "1"})
         except UpstreamRefused as error:
             return _refusal(error.status if error.status in _PASSED_ON else 502, error.reason)

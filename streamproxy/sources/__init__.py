@@ -8,11 +8,18 @@ from streamproxy.model import DEMO_URL, Channel, RelayMode, Sink, Source, Stream
 from streamproxy.sources.client import Client
 from streamproxy.sources.demo import DemoSource
 from streamproxy.sources.hls import HlsSource
-from streamproxy.sources.http import HttpSource
+from streamproxy.sources.http import HttpSource, Whereabouts
 from streamproxy.sources.pages import PageResolver, PageSource
 
 
-def source_of(channel: Channel, upstream: Upstream, client: Client, config: Config, pages: PageResolver) -> Source:
+def source_of(
+    channel: Channel,
+    upstream: Upstream,
+    client: Client,
+    config: Config,
+    pages: PageResolver,
+    whereabouts: Whereabouts | None = None,
+) -> Source:
     """Make the source that reads one upstream of a channel, without opening it.
 
     Args:
@@ -21,20 +28,32 @@ def source_of(channel: Channel, upstream: Upstream, client: Client, config: Conf
         client: What to read with.
         config: How.
         pages: Finds the streams of web pages.
+        whereabouts: Remembers where redirects led, for the channel's next source; None for nobody to go back there.
     """
     if upstream.url == DEMO_URL:
         return DemoSource()
-    live = EndlessSource(HttpSource(upstream, client, _relay(config, strict=channel.strict)), upstream.label)
-    if upstream.kind is StreamKind.LIVE:
-        return live
-    # A viewer who has it alone takes it as fast as they like; a ring waits for nobody.
-    paced = channel.mode is RelayMode.SHARED
-    hls = HlsSource(upstream, client, config.options, config.relay, quality=channel.quality, paced=paced)
-    page = PageSource(upstream, client, config, pages, quality=channel.quality)
-    if upstream.kind is StreamKind.HLS:
-        return UnknownSource(hls, {StreamKind.PAGE: page})
-    if upstream.kind is StreamKind.FILE:
-        return UnknownSource(live, {StreamKind.HLS: hls})
+
+    def live_at(place: Upstream, whereabouts: Whereabouts | None = None) -> Source:
+        source = HttpSource(place, client, _relay(config, strict=channel.strict), whereabouts)
+        return EndlessSource(source, place.label)
+
+    def hls_at(place: Upstream) -> Source:
+        # A viewer who has it alone takes it as fast as they like; a ring waits for nobody.
+        paced = channel.mode is RelayMode.SHARED
+        return HlsSource(place, client, config.options, config.relay, quality=channel.quality, paced=paced)
+
+    live, hls = live_at(upstream, whereabouts), hls_at(upstream)
+    kinds = {StreamKind.LIVE: live_at, StreamKind.HLS: hls_at}
+    page = PageSource(upstream, pages, kinds, quality=channel.quality, timeout=config.options.timeout)
+    match upstream.kind:
+        case StreamKind.LIVE:
+            return live
+        case StreamKind.HLS:
+            return UnknownSource(hls, {StreamKind.PAGE: page})
+        case StreamKind.FILE:
+            return UnknownSource(live, {StreamKind.HLS: hls})
+        case StreamKind.PAGE:
+            return page
     return UnknownSource(live, {StreamKind.HLS: hls, StreamKind.PAGE: page})
 
 

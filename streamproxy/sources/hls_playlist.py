@@ -11,6 +11,7 @@ from streamproxy.formats.hls.errors import HlsError
 from streamproxy.formats.hls.model import MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant
 from streamproxy.formats.hls.read import read
 from streamproxy.formats.hls.renditions import SoundApart, in_order, self_selecting_first, sound_of
+from streamproxy.formats.kinds import kind_of_bytes
 from streamproxy.formats.packing import DamagedError, Unpacker
 from streamproxy.model import Upstream
 from streamproxy.sources.client import Client
@@ -28,6 +29,8 @@ _SEARCH_PAUSE = 5.0
 """Seconds from one search to the next, at least."""
 _LONG = 1 << 16
 """Characters above which a playlist is read in a thread."""
+_HEAD = 1024
+"""Characters by which something else is told from a playlist."""
 _NOBODY_IS_LET_IN = frozenset({401, 403, 407})
 
 Load = Callable[[str, Mapping[str, str]], Awaitable[Listing | MultivariantPlaylist]]
@@ -211,7 +214,11 @@ class PlaylistLoader:
                 return await asyncio.to_thread(read, text, final_url, variables=variables), text
             return read(text, final_url, variables=variables), text
         except HlsError as error:
-            raise UpstreamNotMedia(self._upstream.label, f"the upstream's playlist cannot be used: {error}") from None
+            # What a variant turns out to be is not what the upstream is.
+            is_its_own = url == self._upstream.url
+            kind = kind_of_bytes(text[:_HEAD].encode("utf-8", "surrogateescape")) if is_its_own else None
+            reason = f"the upstream's playlist cannot be used: {error}"
+            raise UpstreamNotMedia(self._upstream.label, reason, kind) from None
 
     async def _fetch(self, url: str) -> tuple[str, str]:
         """Return a playlist's text, and where it came from after redirects."""

@@ -1,5 +1,6 @@
 """What is measured: each scenario by name, with the sides that are compared and how good they should be."""
 
+import asyncio
 import contextlib
 import random
 import socket
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import sluggards
+from tests.bench import failover, sluggards
 from tests.bench.load import Account, Plan, Visit
 from tests.bench.measure import cpu, memory, percentile
 from tests.bench.processes import (
@@ -128,6 +129,12 @@ def scenarios(rival: str | None = None) -> dict[str, Scenario]:
             f"1 HLS channel of {BIT_RATE / 1e6:g} Mbit/s, {_HLS_VIEWERS} viewers",
             _hls_and_rival(rival),
             {"cpu_per_gb": Limit(0.2, of_ratio=True), "memory_per_viewer": Limit(64e3), "failures": Limit(0)},
+        ),
+        "failover": Scenario(
+            f"upstreams are lost; viewers come in the middle, with a key frame each {failover.GROUP} s",
+            {"proxy": lambda _: losses_and_joins()},
+            {"switch_p95": Limit(0.1), "join_p95": Limit(0.1)},
+            obstacle=failover.why_not,
         ),
         "zap": Scenario(
             "20 channels, 100 viewers a second come, who leave after 0.05 to 0.5 s",
@@ -297,6 +304,37 @@ def zap(seconds: float) -> Figures:
             failures=account.failures,
         )
         return figures | _upstreams(origin)
+
+
+def losses_and_joins(switches: int = 40, joins: int = 25) -> Figures:
+    """Lose upstreams that have a backup, and have viewers come in the middle of groups of pictures.
+
+    Args:
+        switches: Upstreams that are lost.
+        joins: Viewers who come to each kind of stream, one after the other.
+    """
+    if failover.why_not():
+        return {}
+    return asyncio.run(_losses_and_joins(switches, joins))
+
+
+async def _losses_and_joins(switches: int, joins: int) -> Figures:
+    with _workplace() as folder:
+        async with failover.providing() as (provider, seen):
+            settings = {"streams": failover.streams(seen, switches), "retry": {"attempts": 0}}
+            with running_proxy(folder, **settings) as proxy:
+                lost = [await failover.switch(proxy.server, provider, number) for number in range(switches)]
+                joined = {}
+                for name in failover.STREAMS:
+                    async with failover.on_air(proxy.server, name):
+                        joined[name] = [await failover.join(proxy.server, name) for _ in range(joins)]
+    slowest = max(joined.values(), key=lambda times: percentile(times, 0.95) or 0)
+    return _present(
+        switch_median=percentile(lost, 0.5),
+        switch_p95=percentile(lost, 0.95),
+        join_median=percentile(slowest, 0.5),
+        join_p95=percentile(slowest, 0.95),
+    )
 
 
 def _relay_and_floor(channels: int, count: int) -> dict[str, Side]:

@@ -256,6 +256,17 @@ def test_the_line_is_held_while_nothing_plays() -> None:
     in_virtual_time(scenario())
 
 
+def test_a_loss_that_is_over_at_once_leaves_no_null_packets() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows(35, end=lost()), shows(begin=1 << 32)]})
+
+        await watch(scene, has_pictures(80))
+
+        assert [data for _, data in scene.viewer.pieces if data.startswith(NULL)] == []
+
+    in_virtual_time(scenario())
+
+
 def test_a_slate_is_shown_until_an_upstream_returns() -> None:
     async def scenario() -> None:
         busy: list[bool] = []

@@ -735,3 +735,43 @@ def test_no_upstream_is_forgotten(count: int, retry: RetryTerms, failover: Failo
     found = what_follows(policy, 0, retry.attempts + 12 * count)
 
     assert {attempt.index for attempt in found[-4 * count :]} == set(range(count))
+
+
+# What stands in for an upstream
+
+
+def test_what_stood_in_is_tried_again_as_the_upstream_itself_would_be() -> None:
+    policy = a_playing_one(2)
+
+    assert policy.lost(0, stand_in=True) == Attempt(0, 0)
+    assert not policy.given_up
+    assert policy.lost(0.5, stand_in=True) == Attempt(0, 1.5)
+    assert not policy.given_up
+
+
+def test_when_what_stood_in_is_given_up_the_turn_is_the_upstreams_own_as_soon_as_may_be() -> None:
+    policy = a_playing_one(2)
+    policy.lost(0, stand_in=True)
+    policy.lost(0.5, stand_in=True)
+
+    assert policy.lost(2, stand_in=True) == Attempt(0, 2.5)
+    assert policy.given_up
+
+
+def test_the_failures_of_what_stood_in_do_not_keep_the_upstream_from_being_tried() -> None:
+    policy = a_playing_one(3)
+    policy.lost(0, fatal=True)
+    policy.playing(1)
+
+    assert policy.lost(2, fatal=True, stand_in=True) == Attempt(1, 2)
+    assert policy.given_up
+    assert policy.lost(2.1) == Attempt(2, 2.1)
+
+
+def test_who_is_given_up_for_want_of_time_is_given_up() -> None:
+    policy = a_playing_one(1, replace(RETRY, total_timeout=30))
+
+    assert policy.lost(0) == Attempt(0, 0)
+    assert not policy.given_up
+    assert policy.lost(31) is None
+    assert policy.given_up

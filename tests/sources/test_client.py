@@ -225,6 +225,27 @@ async def test_a_configured_cookie_stays_with_its_host() -> None:
             assert SECRET.encode() not in second.exchanges[0].raw
 
 
+async def test_credentials_stay_with_their_origin_where_the_redirect_was_before() -> None:
+    async with origin(sends(OK)) as second, origin(sends(OK)) as first, client() as opened:
+        source = upstream(first.url(), Authorization=SECRET, Referer="http://portal.example/")
+        for place in (first.url("/next"), second.url()):
+            async with asyncio.timeout(10), opened.open(source, at=place) as response:
+                await response.content.read()
+        assert [exchange.path for exchange in first.exchanges] == ["/next"]
+        assert first.exchanges[0].headers["Authorization"] == SECRET
+        assert SECRET.encode() not in second.exchanges[0].raw
+        assert second.exchanges[0].headers["Referer"] == "http://portal.example/"
+
+
+async def test_a_body_is_sent_as_it_is() -> None:
+    async with origin(sends(OK)) as seen, client() as opened:
+        source = upstream(seen.url(), Content_Type="application/json")
+        async with asyncio.timeout(10), opened.open(source, method="POST", body=b"{}"):
+            (exchange,) = seen.exchanges
+        assert (exchange.body, exchange.headers["Content-Type"]) == (b"{}", "application/json")
+        assert exchange.raw.startswith(b"POST /live.ts ")
+
+
 @pytest.mark.parametrize("location", [b"next", b"/next"])
 async def test_credentials_are_kept_by_a_redirect_within_the_origin(location: bytes) -> None:
     async with origin(moved(location)) as seen, client() as opened:

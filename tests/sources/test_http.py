@@ -1,24 +1,26 @@
 """A live stream from an upstream on a real socket into a sink that remembers."""
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import groupby
 from typing import Any
 
 import pytest
 
 from streamproxy.config import OptionsConfig, RelayConfig
-from streamproxy.errors import UpstreamBroken, UpstreamNotMedia, UpstreamStalled
+from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia, UpstreamStalled
 from streamproxy.model import Upstream
 from streamproxy.sources.client import Client
-from streamproxy.sources.http import Chunker, HttpSource
+from streamproxy.sources.http import Chunker, HttpSource, Whereabouts
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.origin import OK, Exchange, Origin, Script, origin
-from tests.helpers.scripts import Tap, holds, repeats, sends
+from tests.helpers.scripts import Tap, holds, redirects, repeats, sends
 from tests.helpers.stream import PACKET, Run, packets, runs
 
 FIRST = 7
@@ -451,3 +453,120 @@ async def test_an_upstream_is_not_blamed_for_a_sink_that_breaks() -> None:
         with pytest.raises(ConnectionResetError, match="the viewer is gone"):
             await run(source, BrokenSink())
         await seen.until(lambda seen: not +seen.open, within=0.2)
+
+
+# Where a redirect led
+
+
+class Balancer:
+    """Redirects `/live.ts` to one edge after another, `/edge1` first; edges do what the test says, else stream.
+
+    Attributes:
+        edges: By path, what an edge does.
+    """
+
+    def __init__(self) -> None:
+        self.edges: dict[str, Script] = {}
+        self._visits = 0
+
+    async def answer(self, exchange: Exchange) -> None:
+        if exchange.path == "/live.ts":
+            self._visits += 1
+            await redirects(b"/edge%d" % self._visits)(exchange)
+        else:
+            await self.edges.get(exchange.path, streams(PLENTY))(exchange)
+
+
+PLENTY = packets(0, (1 << 20) // PACKET + 1000)
+
+
+async def visits(balancer: Balancer, connections: int, *, sticky: bool = True) -> list[str]:
+    """Connect so many times, and tell what was asked for."""
+    whereabouts = Whereabouts() if sticky else None
+    async with origin(balancer.answer) as seen, Client(OptionsConfig(timeout=2)) as client:
+        for _ in range(connections):
+            with contextlib.suppress(UpstreamError):
+                await run(HttpSource(Upstream(seen.url(), "tv"), client, RelayConfig(), whereabouts), MemorySink())
+        return [exchange.path for exchange in seen.exchanges]
+
+
+async def test_who_is_sticky_goes_back_to_where_a_redirect_led() -> None:
+    assert await visits(Balancer(), 3) == ["/live.ts", "/edge1", "/edge1", "/edge1"]
+
+
+async def test_who_is_not_begins_at_the_original_address() -> None:
+    assert await visits(Balancer(), 2, sticky=False) == ["/live.ts", "/edge1", "/live.ts", "/edge2"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        sends(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        sends(b""),
+        streams(b""),
+        streams(b"<html>expired</html>"),
+    ],
+    ids=["refused", "dropped", "empty", "no media"],
+)
+async def test_where_that_fails_the_original_address_is_next_at_once(failure: Script) -> None:
+    balancer = Balancer()
+    edge = [streams(PLENTY)]
+
+    async def fails_later(exchange: Exchange) -> None:
+        await (edge.pop() if edge else failure)(exchange)
+
+    balancer.edges["/edge1"] = fails_later
+    paths = await visits(balancer, 2)
+    # The library itself asks a second time where it got no answer at all.
+    assert [path for path, _ in groupby(paths)] == ["/live.ts", "/edge1", "/live.ts", "/edge2"]
+    assert paths.count("/edge1") > 1
+
+
+async def test_a_place_that_is_gone_is_left_for_the_original_address() -> None:
+    whereabouts = Whereabouts()
+    async with Client(OptionsConfig(timeout=2)) as client, origin(streams(PLENTY)) as second, origin() as first:
+        upstream = Upstream(first.url(), "tv")
+        async with origin(streams(PLENTY)) as edge:
+            first.script = redirects(edge.url().encode())
+            await run(HttpSource(upstream, client, RelayConfig(), whereabouts), MemorySink())
+            assert whereabouts.of(upstream) == edge.url()
+        first.script = redirects(second.url().encode())
+        await run(HttpSource(upstream, client, RelayConfig(), whereabouts), MemorySink())
+        assert whereabouts.of(upstream) == second.url()
+        assert first.total["/live.ts"] == 2
+
+
+async def test_what_failed_after_it_had_played_is_not_begun_anew_within_a_connection() -> None:
+    balancer = Balancer()
+    edge = [streams(PLENTY), streams(packets(0, 100), head=b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")]
+
+    async def breaks_later(exchange: Exchange) -> None:
+        await edge.pop(0)(exchange)
+
+    balancer.edges["/edge1"] = breaks_later
+    assert await visits(balancer, 2) == ["/live.ts", "/edge1", "/edge1"]
+
+
+async def test_a_place_where_little_came_from_is_not_gone_back_to() -> None:
+    balancer = Balancer()
+    balancer.edges["/edge1"] = streams(packets(0, FIRST))
+    assert await visits(balancer, 3) == ["/live.ts", "/edge1", "/live.ts", "/edge2", "/edge2"]
+
+
+async def test_a_place_that_brings_little_later_on_is_left() -> None:
+    balancer = Balancer()
+    edge = [streams(PLENTY), streams(packets(0, FIRST))]
+
+    async def dries_up(exchange: Exchange) -> None:
+        await edge.pop(0)(exchange)
+
+    balancer.edges["/edge1"] = dries_up
+    assert await visits(balancer, 3) == ["/live.ts", "/edge1", "/edge1", "/live.ts", "/edge2"]
+
+
+def test_of_many_upstreams_the_oldest_place_is_forgotten() -> None:
+    whereabouts = Whereabouts()
+    upstreams = [Upstream(f"http://h/{number}", "tv") for number in range(17)]
+    for upstream in upstreams:
+        whereabouts.remember(upstream, f"{upstream.url}/edge")
+    assert [whereabouts.of(upstream) is None for upstream in upstreams] == [True] + [False] * 16

@@ -56,6 +56,10 @@ class Chunk:
         entries = tuple(entry for entry in self.entries if entry.position >= position)
         return Chunk(self.data[position - self.start :], position, entries, self.decode_time)
 
+    def parted(self, position: int) -> "tuple[Chunk, ...]":
+        """Part it at a position; there is but itself if that is not within it."""
+        return (self.before(position), self.behind(position)) if self.start < position < self.end else (self,)
+
 
 class Recent:
     """The newest of the bytes that passed: references, not copies."""

@@ -195,7 +195,9 @@ class Splicer:
         pieces = [head]
         for chunk in candidate.from_entry():
             self._fed.append(chunk.data)
-            pieces += [self._publish(passed) for passed in self._hold.add(chunk, candidate.complete)]
+            # The next chunk may take a while, and somebody waits for what is complete.
+            for part in chunk.parted(candidate.complete):
+                pieces += [self._publish(passed) for passed in self._hold.add(part, candidate.complete)]
         return pieces
 
     def _publish(self, chunk: Chunk) -> Piece:

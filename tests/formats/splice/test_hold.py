@@ -107,6 +107,18 @@ def test_where_streams_take_turns_what_has_begun_is_completed(lost: int) -> None
     assert decode(channel.output).complaints == ""
 
 
+def test_what_is_complete_of_the_next_source_is_published_at_once() -> None:
+    channel, source = Channel(), Maker()
+    channel.play(sources.usual())
+    channel.finish()
+    before = len(starts(channel.output, 0x100))
+    begun = [source.tables(), source.picture(0, key=True), source.picture(FRAME), source.picture(2 * FRAME)]
+
+    channel.switch(b"".join(begun), size=1_000 * PACKET_SIZE)
+
+    assert len(starts(channel.output, 0x100)) == before + 2
+
+
 def test_without_a_clean_cut_all_that_came_is_published() -> None:
     source = packets(sources.usual(), 0, 333)
     channel = Channel(Splicer(clean_cut=False))
