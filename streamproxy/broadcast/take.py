@@ -82,8 +82,12 @@ class Take:
             raise self.over.result() or UpstreamBroken(self.upstream.label, "the upstream ended at once")
 
     def enter(self) -> None:
-        """Put it in force."""
-        self._in_force = True
+        """Put it in force, unless it is: the first on a line is, and may be between two timelines already."""
+        if not self._in_force:
+            self._in_force = True
+            self._take_over()
+
+    def _take_over(self) -> None:
         if self._candidate:
             self._line.enter(self._candidate, watched=self._watched)
             self._candidate = None
@@ -150,7 +154,7 @@ class Take:
         if candidate.ready or (self._waited_with > _MOST_WAITED_WITH and candidate.settle()):
             self._ready.set()
             if self._in_force:
-                self.enter()
+                self._take_over()
 
     async def _run(self) -> None:
         try:

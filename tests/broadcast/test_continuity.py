@@ -420,6 +420,25 @@ def test_a_discontinuity_within_an_upstream_is_no_seam_either() -> None:
     in_virtual_time(scenario())
 
 
+def test_a_discontinuity_right_behind_the_first_bytes_is_none_either() -> None:
+    async def scenario() -> None:
+        async def play(sink: Sink) -> None:
+            maker = Maker()
+            sink.write(maker.stream(10_000_000, 20))
+            assert isinstance(sink, Splicing)
+            sink.splice(torn=False)
+            await Camera(50).play(sink, 30)
+
+        scene = Scene({"one": [play]})
+
+        await scene.feed().run(scene.viewer)
+
+        assert faults(scene.viewer.data) == []
+        assert pictures_in(scene.viewer.data) == 50
+
+    in_virtual_time(scenario())
+
+
 def test_the_first_bytes_wait_until_there_are_enough_of_them() -> None:
     async def scenario() -> None:
         scene = Scene({"one": [shows()]}, replace(TERMS, prebuffer_size=100_000, prebuffer_timeout=60))
