@@ -427,6 +427,7 @@ def test_a_discontinuity_right_behind_the_first_bytes_is_none_either() -> None:
             sink.write(maker.stream(10_000_000, 20))
             assert isinstance(sink, Splicing)
             sink.splice(torn=False)
+            await asyncio.sleep(1)
             await Camera(50).play(sink, 30)
 
         scene = Scene({"one": [play]})
