@@ -81,8 +81,7 @@ class Line:
         if self._vitals is None or not self._splicer.found:
             return None
         now = asyncio.get_running_loop().time()
-        ailments = [self._vitals.feed(now, indexed.packets, indexed) for indexed in self._splicer.found]
-        return ailments[-1]
+        return self._vitals.look_through(now, self._splicer.found)
 
     def look(self) -> None:
         """Tell the taker of entry points that are not known yet."""

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -110,6 +111,29 @@ class Vitals:
         self._loop = _Loop(on=terms.loops)
         self._look_at = -math.inf
         self._ailment: Ailment | None = None
+
+    def look_through(self, now: float, found: Sequence[Indexed]) -> Ailment | None:
+        """Take the next pieces of the stream, which the index has read already.
+
+        Args:
+            now: The time in seconds; never goes backwards.
+            found: What the index found, piece by piece.
+
+        Returns:
+            What is wrong, for as long as it is.
+        """
+        last = len(found) - 1
+        for number, indexed in enumerate(found):
+            if number == last or indexed.entries or self._loop.reading or not self._settled:
+                if number:
+                    self._loop.pass_by(found[number - 1].packets)
+                self.feed(now, indexed.packets, indexed)
+        return self._ailment
+
+    @property
+    def _settled(self) -> bool:
+        """Whether pieces in which nothing begins may be passed over."""
+        return self._index.program is not None and not self._rate.counts
 
     def feed(self, now: float, packets: bytes, indexed: Indexed) -> Ailment | None:
         """Take the next piece of the stream, which the index has been fed already.

@@ -332,6 +332,25 @@ def test_a_clip_is_a_loop_when_it_has_been_seen_three_times() -> None:
     assert set(ailments[11:]) == {Ailment.LOOP}
 
 
+@pytest.mark.parametrize("size", [1, 3, 8])
+@pytest.mark.parametrize("cut", [1, 3, 20])
+def test_a_loop_is_found_however_many_pieces_are_read_together(size: int, cut: int) -> None:
+    clip = pictures([b"one", b"two", b"three", b"four"] * 4)
+    stream = tables() + b"".join(picture + packets(AUDIO_PID, 20) for picture in clip)
+    pieces = [stream[at : at + cut * PACKET_SIZE] for at in range(0, len(stream), cut * PACKET_SIZE)]
+    indexer = Indexer()
+    vitals = Vitals(LOOPS, indexer)
+    told = []
+
+    for number in range(0, len(pieces), size):
+        for piece in pieces[number : number + size]:
+            indexer.note(piece)
+        told.append(vitals.look_through(number * 0.4 / size, indexer.read()))
+
+    assert told[0] is None
+    assert told[-1] is Ailment.LOOP
+
+
 def test_pictures_that_differ_are_no_loop() -> None:
     watch = Watch(LOOPS)
     watch.feed(tables())
