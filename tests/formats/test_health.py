@@ -336,7 +336,7 @@ def test_a_clip_is_a_loop_when_it_has_been_seen_three_times() -> None:
 @pytest.mark.parametrize("cut", [1, 3, 20])
 def test_a_loop_is_found_however_many_pieces_are_read_together(size: int, cut: int) -> None:
     clip = pictures([b"one", b"two", b"three", b"four"] * 4)
-    stream = tables() + b"".join(picture + packets(AUDIO_PID, 20) for picture in clip)
+    stream = tables() + b"".join(each.ljust(7 * PACKET_SIZE, b"\xff") + packets(AUDIO_PID, 20) for each in clip)
     pieces = [stream[at : at + cut * PACKET_SIZE] for at in range(0, len(stream), cut * PACKET_SIZE)]
     indexer = Indexer()
     vitals = Vitals(LOOPS, indexer)
