@@ -65,6 +65,16 @@ _OTHER_TYPES = {
 }
 _DATA = frozenset(_OTHER_TYPES) - {"key", "m3u8"}
 
+_ALWAYS = {Kind.PLAYLIST: "m3u8", Kind.KEY: "key"}
+_WHERE_KNOWN = {
+    Kind.SEGMENT: (_MEDIA, "ts"),
+    Kind.PART: (_MEDIA, "ts"),
+    Kind.MAP: (_MEDIA, "mp4"),
+    Kind.ASSET: (frozenset({"json"}), "m3u8"),
+    Kind.DATA: (_DATA, "bin"),
+}
+"""By what a link leads to: the extensions it may have of its target, and the one it has where that is none of them."""
+
 # One letter each, for ever: links outlive the program that made them.
 _LETTERS = {
     Kind.PLAYLIST: "p",
@@ -173,18 +183,11 @@ def extension_of(link: Link) -> str:
     `.jpg` or nothing at all.
     """
     kind = link.kind
-    if kind is Kind.PLAYLIST:
-        return "m3u8"
-    if kind is Kind.KEY:
-        return "key"
+    if kind in _ALWAYS:
+        return _ALWAYS[kind]
     own = extension(link.url)
-    if kind is Kind.ASSET:
-        return "json" if own == "json" else "m3u8"
-    if kind is Kind.DATA:
-        return own if own in _DATA else "bin"
-    if own in _MEDIA:
-        return own
-    return "mp4" if kind is Kind.MAP else "ts"
+    known, otherwise = _WHERE_KNOWN[kind]
+    return own if own in known else otherwise
 
 
 def content_type(link: Link, said: str) -> str:

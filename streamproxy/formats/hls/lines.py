@@ -56,11 +56,11 @@ def lines(text: str) -> Iterator[tuple[LineKind, str]]:
     """
     if len(text) > MOST_CHARACTERS:
         raise PlaylistTooLarge(f"a playlist of more than {MOST_CHARACTERS} characters")
-    references = 0
+    references, uri = 0, LineKind.URI
     for number, match in enumerate(_LINE.finditer(text)):
         line = match[0]
         kind = _KINDS[match.lastindex or 0]
-        if kind is LineKind.URI:
+        if kind is uri:
             references += 1
             if references > MOST_SEGMENTS:
                 raise PlaylistTooLarge(f"a playlist of more than {MOST_SEGMENTS} segments")

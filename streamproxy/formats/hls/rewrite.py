@@ -87,6 +87,9 @@ _URI_ATTRIBUTES = frozenset({"URI", "X-URI", "X-ASSET-URI", "X-ASSET-LIST"})
 _PREFETCH = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
 _DROPPED = frozenset({"EXT-X-CONTENT-STEERING"})
 
+# Looked up once: to find a member of an enumeration takes longer than to compare it.
+_URI, _EXTINF, _TAG_LINE = LineKind.URI, LineKind.EXTINF, LineKind.TAG
+
 _TAG = re.compile(rf"[{BLANKS}]*+#(EXT[A-Z0-9_-]*+)(?:[ \t]*+:[ \t]*+([^\r\n]*+))?")
 _WORTH_READING = re.compile(r"\{\$|URI|LIST", re.IGNORECASE)
 _BARE_URL = re.compile(r"https?://", re.IGNORECASE)
@@ -159,12 +162,12 @@ class Rewriter:
         characters = 0
         for kind, line in lines(text):
             characters += len(line)
-            if kind is LineKind.URI:
+            if kind is _URI:
                 line = self._uri_line(line)
-            elif kind is LineKind.TAG:
-                line = self._tag_line(line)
-            elif kind is LineKind.EXTINF:
+            elif kind is _EXTINF:
                 self._after_stream_inf = False
+            elif kind is _TAG_LINE:
+                line = self._tag_line(line)
             done.append(line)
             if len(done) >= slice_lines or characters >= _SLICE_CHARACTERS:
                 yield "".join(done)

@@ -87,8 +87,11 @@ class Window:
                 return Step()
             return self._begin(playlist, recent, names)
         self._doubts = 0
-        self._offset = offset
         self.ended = playlist.ended
+        if recent[-1].sequence + offset < self._next - 1:
+            # It lies behind: what an old node numbers says nothing of the numbers to come.
+            return Step()
+        self._offset = offset
         fresh = segments[max(0, self._next - offset - segments[0].sequence) :]
         missed = max(0, segments[0].sequence + offset - self._next)
         if missed:

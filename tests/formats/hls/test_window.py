@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamproxy.formats.hls.model import MediaPlaylist, MediaSegment
@@ -313,6 +313,9 @@ def test_every_segment_is_played_once_and_in_order(
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 8), st.booleans()), max_size=25))
+@example(
+    loads=[(1, 4, False), (0, 1, False), (1, 1, False), (82, 5, False), (0, 1, False), (74, 8, False), (78, 7, False)]
+)
 @settings(max_examples=500, deadline=None)
 def test_between_new_beginnings_nothing_is_played_twice(loads: list[tuple[int, int, bool]]) -> None:
     window = Window()
