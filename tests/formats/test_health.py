@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from streamproxy.formats.clip import Clip
 from streamproxy.formats.health import Ailment, Vitals, VitalTerms
 from streamproxy.formats.mpegts import PACKET_SIZE, Entry, Indexed, Indexer
-from streamproxy.formats.mpegts.psi import NULL_PID, PAT_PID, ElementaryStream, Program, packetize, write_pat, write_pmt
+from streamproxy.formats.mpegts.psi import NULL_PID, PAT_PID, ElementaryStream, Program, write_pat, write_pmt
+from streamproxy.formats.mpegts.sections import packetize
 from streamproxy.formats.mpegts.timestamps import WRAP, write_timestamp
 from streamproxy.sources.demo import demo_clip
 

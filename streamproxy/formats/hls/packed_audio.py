@@ -7,7 +7,8 @@ import re
 
 from streamproxy.formats.hls.audio_frames import HEADER_SIZE, AudioCodec, AudioFrame, read_frame
 from streamproxy.formats.mpegts.packets import PACKET_SIZE, SYNC_BYTE
-from streamproxy.formats.mpegts.psi import PAT_PID, ElementaryStream, Program, packetize, write_pat, write_pmt
+from streamproxy.formats.mpegts.psi import PAT_PID, ElementaryStream, Program, write_pat, write_pmt
+from streamproxy.formats.mpegts.sections import packetize
 from streamproxy.formats.mpegts.timestamps import TICKS_PER_SECOND, WRAP, write_timestamp
 
 SNIFFED = 10

@@ -4,15 +4,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from streamproxy.formats.mpegts.packets import PACKET_SIZE
-from streamproxy.formats.mpegts.psi import (
-    PAT_PID,
-    BadSection,
-    Program,
-    SectionAssembler,
-    is_current,
-    read_pat,
-    read_pmt,
-)
+from streamproxy.formats.mpegts.psi import PAT_PID, BadSection, Program, is_current, read_pat, read_pmt
+from streamproxy.formats.mpegts.sections import SectionAssembler
 
 _PAT_TABLE, _PMT_TABLE = 0, 2
 _MOST_PROGRAMS = 16

@@ -1,27 +1,19 @@
 """Program specific information: which streams there are, and on which PIDs (ISO/IEC 13818-1, 2.4.4)."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from streamproxy.formats.mpegts.packets import PACKET_SIZE, SYNC_BYTE
-from streamproxy.formats.mpegts.timestamps import payload_position
+from streamproxy.formats.mpegts.sections import HEADER_SIZE, crc32, section_length
 
 PAT_PID = 0
 NULL_PID = 0x1FFF
 
-_PAT_TABLE, _PMT_TABLE, _STUFFING_TABLE = 0, 2, 0xFF
+_PAT_TABLE, _PMT_TABLE = 0, 2
 _LOWEST_FREE_PID = 0x10
-_HEADER_SIZE, _CRC_SIZE = 8, 4
+_CRC_SIZE = 4
 _LONGEST_TABLE = 1024
 """Bytes of a PAT or PMT section (2.4.4.3 and 2.4.4.8)."""
-_LONGEST_SECTION = 4096
-"""Bytes of any section (2.4.4.10)."""
-_MOST_PACKETS = 32
-"""Packets that one section may be spread over: the longest needs 23 if they are full."""
-
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class BadSection(ValueError):
@@ -164,13 +156,6 @@ class Program:
         return next((stream for stream in self.streams if stream.pid == pid), None)
 
 
-def crc32(data: bytes) -> int:
-    """Return the CRC-32 of annex A, which is 0 over a section that ends with its own."""
-    # zlib's has the same polynomial but reads and writes bits the other way round, and inverts the result.
-    mirrored = zlib.crc32(data.translate(_REVERSED)) ^ 0xFFFFFFFF
-    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_REVERSED), "big")
-
-
 def read_descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the tag and the content of each descriptor; one that is cut off ends the list."""
     at = 0
@@ -181,7 +166,7 @@ def read_descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def is_current(section: bytes) -> bool:
     """Return whether a table is valid now, and not only soon (current_next_indicator)."""
-    return len(section) > _HEADER_SIZE and bool(section[5] & 0x01)
+    return len(section) > HEADER_SIZE and bool(section[5] & 0x01)
 
 
 def read_pat(section: bytes) -> dict[int, int]:
@@ -194,9 +179,9 @@ def read_pat(section: bytes) -> dict[int, int]:
     Raises:
         BadSection: It is no PAT.
     """
-    _check(section, _PAT_TABLE, _HEADER_SIZE)
+    _check(section, _PAT_TABLE, HEADER_SIZE)
     programs: dict[int, int] = {}
-    for at in range(_HEADER_SIZE, len(section) - _CRC_SIZE - 3, 4):
+    for at in range(HEADER_SIZE, len(section) - _CRC_SIZE - 3, 4):
         number, pid = int.from_bytes(section[at : at + 2], "big"), _pid(section, at + 2)
         if number and _LOWEST_FREE_PID <= pid < NULL_PID:
             programs.setdefault(number, pid)
@@ -217,12 +202,12 @@ def read_pmt(section: bytes, pmt_pid: int) -> Program:
     """
     _check(section, _PMT_TABLE, 12)
     end = len(section) - _CRC_SIZE
-    at = 12 + _length(section, 10)
+    at = 12 + section_length(section, 10)
     descriptors = section[12:at]
     streams: dict[int, ElementaryStream] = {}
     while at + 5 <= end:
         stream_type, pid, start = section[at], _pid(section, at + 1), at + 5
-        at = start + _length(section, at + 3)
+        at = start + section_length(section, at + 3)
         if at <= end and _LOWEST_FREE_PID <= pid < NULL_PID and pid != pmt_pid:
             streams.setdefault(pid, ElementaryStream(pid, stream_type, section[start:at]))
     if at != end:
@@ -234,16 +219,12 @@ def read_pmt(section: bytes, pmt_pid: int) -> Program:
 def _check(section: bytes, table: int, least: int) -> None:
     if len(section) < least + _CRC_SIZE or section[0] != table or not section[1] & 0x80:
         raise BadSection(f"not a section of table {table}")
-    if len(section) != 3 + _length(section, 1):
+    if len(section) != 3 + section_length(section, 1):
         raise BadSection("a section is not as long as it says")
 
 
 def _pid(data: bytes, at: int) -> int:
     return (data[at] & 0x1F) << 8 | data[at + 1]
-
-
-def _length(data: bytes, at: int) -> int:
-    return (data[at] & 0x0F) << 8 | data[at + 1]
 
 
 def write_pat(transport_stream_id: int, programs: Mapping[int, int], version: int) -> bytes:
@@ -283,136 +264,10 @@ def _with_length(descriptors: bytes) -> bytes:
 
 
 def _section(table: int, name: int, version: int, content: bytes) -> bytes:
-    size = _HEADER_SIZE + len(content) + _CRC_SIZE
+    size = HEADER_SIZE + len(content) + _CRC_SIZE
     if size > _LONGEST_TABLE:
         raise ValueError(f"{size} bytes are too many for one section")
     head = bytes((table,)) + (0xB000 | size - 3).to_bytes(2, "big") + name.to_bytes(2, "big")
     # The only section of a table that is valid now.
     body = head + bytes((0xC1 | (version & 0x1F) << 1, 0, 0)) + content
     return body + crc32(body).to_bytes(4, "big")
-
-
-def packetize(section: bytes, pid: int, counter: int) -> bytes:
-    """Put a section into packets of its own.
-
-    Args:
-        section: The whole section.
-        pid: The PID of the packets.
-        counter: The continuity counter of the first; the others count on from there, modulo 16.
-    """
-    payload = b"\0" + section
-    size = PACKET_SIZE - 4
-    return b"".join(
-        bytes((SYNC_BYTE, (0 if at else 0x40) | pid >> 8, pid & 0xFF, 0x10 | (counter + at // size) & 0x0F))
-        + payload[at : at + size].ljust(size, b"\xff")
-        for at in range(0, len(payload), size)
-    )
-
-
-class SectionAssembler:
-    """Put the sections on one PID together (2.4.4).
-
-    A section that is damaged, longer than 4096 bytes, or not complete when packets are lost, is left out. What is kept
-    is bounded: one section, and the packets that carried it.
-
-    Attributes:
-        packets: The packets that carried the sections last returned, verbatim: all of them, from the one in which the
-            first of the sections begins.
-        counter: The continuity counter of the last packet with payload; None before the first.
-    """
-
-    def __init__(self) -> None:
-        self.packets = b""
-        self.counter: int | None = None
-        self._last_payload = b""
-        self._alone = False
-        self._unit = b""
-        self._carriers: list[bytes] = []
-
-    @property
-    def pending(self) -> bool:
-        """Whether a section has begun, and the next packets of this PID are needed to complete it."""
-        return bool(self._unit)
-
-    def repeats(self, packet: bytes, before: bytes) -> bool:
-        """Take a packet if it is the one before it once more, which carried one section, whole and alone.
-
-        Args:
-            packet: A packet of this PID.
-            before: The packets that carried a section.
-
-        Returns:
-            Whether it was taken; else it is to be fed.
-        """
-        if self.counter is None or not self._alone or packet[4:] != before[4:] or before != self.packets:
-            return False
-        if packet[:3] != before[:3] or packet[3] != before[3] & 0xF0 | (self.counter + 1) & 0x0F:
-            return False
-        self.counter = packet[3] & 0x0F
-        self.packets = packet
-        self._carriers = [packet]
-        return True
-
-    def feed(self, packet: bytes) -> list[bytes]:
-        """Take a packet of this PID, and return the sections that are complete with it, their CRCs right."""
-        start = payload_position(packet, 0)
-        if start is None:
-            return []
-        self._alone = False
-        if packet[1] & 0x80 or packet[3] & 0xC0:
-            self._drop()
-            return []
-        payload, counter = packet[start:], packet[3] & 0x0F
-        if counter == self.counter and payload == self._last_payload:
-            return []  # A packet may be sent twice (2.4.3.3).
-        if self.counter is not None and counter != (self.counter + 1) & 0x0F:
-            self._drop()
-        self.counter, self._last_payload = counter, payload
-        if packet[1] & 0x40:
-            return self._start(packet, payload)
-        return self._continue(packet, payload) if self._unit else []
-
-    def _start(self, packet: bytes, payload: bytes) -> list[bytes]:
-        """Take a payload in which a section starts: its first byte says where, before it the last section ends."""
-        start = 1 + payload[0]
-        ended = self._continue(packet, payload[1:start]) if self._unit else []
-        started, self._unit = _split(payload[start:])
-        if started and not ended:
-            self.packets = packet
-            self._alone = len(started) == 1 and not self._unit
-        self._carriers = [packet]
-        return ended + started
-
-    def _continue(self, packet: bytes, payload: bytes) -> list[bytes]:
-        sections, self._unit = _split(self._unit + payload)
-        self._carriers.append(packet)
-        if sections:
-            self.packets = b"".join(self._carriers)
-            self._carriers = [packet]
-        elif len(self._carriers) >= _MOST_PACKETS:
-            self._drop()
-        return sections
-
-    def _drop(self) -> None:
-        """Give up the section that is not complete."""
-        self._unit = b""
-        self._carriers = []
-
-
-def _split(unit: bytes) -> tuple[list[bytes], bytes]:
-    """Return the complete sections whose CRC is right, and the beginning of the next; stuffing and nonsense end it."""
-    sections: list[bytes] = []
-    at = 0
-    while at < len(unit) and unit[at] != _STUFFING_TABLE:
-        if len(unit) - at < 3:
-            return sections, unit[at:]
-        size = 3 + _length(unit, at + 1)
-        if size > _LONGEST_SECTION:
-            break
-        if len(unit) - at < size:
-            return sections, unit[at:]
-        section = unit[at : at + size]
-        if section[1] & 0x80 and size > _HEADER_SIZE and crc32(section) == 0:
-            sections.append(section)
-        at += size
-    return sections, b""

@@ -11,11 +11,11 @@ from streamproxy.formats.mpegts.psi import (
     PAT_PID,
     ElementaryStream,
     Program,
-    SectionAssembler,
     read_descriptors,
     write_pat,
     write_pmt,
 )
+from streamproxy.formats.mpegts.sections import SectionAssembler
 
 _LOWEST_PID, _FIRST_PID = 0x20, 0x100
 _PAT_TABLE = 0

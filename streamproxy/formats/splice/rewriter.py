@@ -5,7 +5,8 @@ from collections import deque
 from streamproxy.formats.mpegts import Entry
 from streamproxy.formats.mpegts.fields import unit_starts
 from streamproxy.formats.mpegts.packets import PACKET_SIZE, SYNC_BYTE
-from streamproxy.formats.mpegts.psi import NULL_PID, PAT_PID, ElementaryStream, Program, packetize
+from streamproxy.formats.mpegts.psi import NULL_PID, PAT_PID, ElementaryStream, Program
+from streamproxy.formats.mpegts.sections import packetize
 from streamproxy.formats.mpegts.timestamps import (
     TICKS_PER_SECOND,
     WRAP,

@@ -1,6 +1,7 @@
 """Transport streams made by hand, packet by packet."""
 
-from streamproxy.formats.mpegts.psi import ElementaryStream, Program, packetize, write_pat, write_pmt
+from streamproxy.formats.mpegts.psi import ElementaryStream, Program, write_pat, write_pmt
+from streamproxy.formats.mpegts.sections import packetize
 from streamproxy.formats.mpegts.timestamps import write_timestamp
 
 PACKET = 188

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamproxy.formats.mpegts import Entry, Indexer
-from streamproxy.formats.mpegts.psi import Program, crc32, write_pat, write_pmt
+from streamproxy.formats.mpegts.psi import Program, write_pat, write_pmt
+from streamproxy.formats.mpegts.sections import crc32
 from tests.formats.mpegts.made import (
     AAC,
     AUDIO,

@@ -12,16 +12,14 @@ from streamproxy.formats.mpegts.psi import (
     ElementaryStream,
     Kind,
     Program,
-    SectionAssembler,
-    crc32,
     is_current,
-    packetize,
     read_descriptors,
     read_pat,
     read_pmt,
     write_pat,
     write_pmt,
 )
+from streamproxy.formats.mpegts.sections import SectionAssembler, crc32, packetize
 from tests.formats.mpegts.made import PACKET, PMT, Mux, pids, program
 
 
