@@ -1,7 +1,6 @@
 """A channel without an end: whatever becomes of its upstreams, its viewers get one stream."""
 
 import asyncio
-import math
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ import structlog
 
 from streamproxy.broadcast.broadcast import Taker
 from streamproxy.broadcast.failover import Attempt, Failover, FailoverTerms, RetryTerms
+from streamproxy.broadcast.interlude import Interlude, Slates
 from streamproxy.broadcast.line import Line
 from streamproxy.broadcast.referral import Referrals, Resolve
 from streamproxy.broadcast.take import Take
@@ -21,25 +21,11 @@ from streamproxy.model import DEMO_URL, TRANSPORT_STREAM, Channel, Source, Strea
 
 _PATIENCE = 10.0
 """Seconds to wait for the point where decoding can start."""
-_IDLE = 0.3
-"""Seconds between packets that mean nothing, while there is nothing else to send."""
-_SLATE = Upstream("", "slate")
+_CHECKUP = 5.0
+"""Seconds from one look at a stream of which little or nothing comes to the next."""
 _FORBIDDEN_OR_GONE = frozenset({401, 403, 404, 410})
 
 _log = structlog.stdlib.get_logger("streamproxy")
-
-
-@dataclass(frozen=True, slots=True)
-class Slates:
-    """What viewers see while nothing plays.
-
-    Attributes:
-        make: Makes the source of a slate, given whether every connection of the provider is in use.
-        delay: Seconds without a stream after which it is shown.
-    """
-
-    make: Callable[[bool], Source]
-    delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +222,19 @@ class Continuity:
 
     async def _follow(self, line: Line, take: Take) -> Attempt | _Loss | None:
         """Wait until what plays is lost; put others in its place meanwhile, where that is wanted."""
+        wanted = self._wanted = asyncio.get_running_loop().create_future()
         while True:
-            wanted = self._wanted = asyncio.get_running_loop().create_future()
             look_back_at = self._policy.fail_back_at()
-            timeout = None if look_back_at is None else max(0, look_back_at - _now())
+            timeout = _CHECKUP if look_back_at is None else min(_CHECKUP, max(0, look_back_at - _now()))
             await asyncio.wait((take.over, wanted), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if take.over.done():
                 return await self._end(line, take)
             by_hand = wanted.done()
+            if not by_hand and (look_back_at is None or _now() < look_back_at):
+                take.elapse()
+                continue
             index = wanted.result() if by_hand else self._policy.preferred
+            wanted = self._wanted = asyncio.get_running_loop().create_future()
             if index is None:
                 index = (self._policy.current + 1) % len(self._channel.upstreams)
             try:
@@ -325,7 +315,14 @@ class Continuity:
         if not line.begun:
             yield
             return
-        holding = asyncio.create_task(self._hold(line), name=f"holding the line of {self._channel.id}")
+        interlude = Interlude(
+            line,
+            self._terms.slates,
+            busy=lambda: isinstance(self._reason, UpstreamBusy),
+            coming=lambda: self._preparing is not None and self._preparing.receiving,
+            shown=self._note_slate,
+        )
+        holding = asyncio.create_task(interlude.run(), name=f"interlude of {self._channel.id}")
         try:
             yield
         finally:
@@ -334,31 +331,9 @@ class Continuity:
             if not holding.cancelled():
                 holding.result()
 
-    async def _hold(self, line: Line) -> None:
-        slates = self._terms.slates
-        shown_at = _now() + slates.delay if slates and line.splices else math.inf
-        while _now() < shown_at:
-            # Most losses are over by then, and nothing stands where they were.
-            await asyncio.sleep(min(_IDLE, shown_at - _now()))
-            line.idle()
-        assert slates
-        source = slates.make(isinstance(self._reason, UpstreamBusy))
-        slate = Take(_SLATE, source, line, former=lambda: None, watched=False)
-        try:
-            await slate.prepare(_PATIENCE)
-            while self._preparing and self._preparing.receiving:
-                # What comes may go on exactly where the last one ended, unless something is put in between.
-                line.idle()
-                await asyncio.sleep(_IDLE)
-            self._show(slate)
-            await slate.over
-        finally:
-            await slate.stop()
-            line.finish()
-
-    def _show(self, slate: Take) -> None:
-        slate.enter()
+    def _note_slate(self) -> None:
         if self._former:
+            # What comes next goes on behind the slate, and not behind these bytes.
             self._former = replace(self._former, last=b"")
         self._log.info("slate_shown")
 

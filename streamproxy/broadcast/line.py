@@ -19,6 +19,7 @@ class Line:
     Attributes:
         format: How the stream is packed; None before there is any.
         begun: Whether viewers have got any of it.
+        splices: Whether another upstream can take over without a seam.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Line:
         """
         self.format: StreamFormat | None = None
         self.begun = False
+        self.splices = True
         self._taker = taker
         self._splicer = Splicer()
         self._vital_terms = vital_terms
@@ -48,12 +50,12 @@ class Line:
         self._gathered: list[tuple[bytes, tuple[Entry, ...]]] = []
         self._gathering: asyncio.TimerHandle | None = None
 
-    def agree(self, form: StreamFormat, label: str) -> None:
-        """Settle how the stream is packed, which the first upstream decides.
+    def require(self, form: StreamFormat, label: str) -> None:
+        """Make sure that an upstream can follow on what viewers have got.
 
         Args:
-            form: How an upstream is packed.
-            label: The name of that upstream.
+            form: How the upstream is packed.
+            label: Its name.
 
         Raises:
             UpstreamNotMedia: The viewers were promised something else.
@@ -61,15 +63,14 @@ class Line:
         if self.format and self.format.media_type != form.media_type:
             reason = f"the upstream sends {form.media_type}, and its viewers get {self.format.media_type}"
             raise UpstreamNotMedia(label, reason)
+
+    def agree(self, form: StreamFormat) -> None:
+        """Settle how the stream is packed from now on."""
         another = self.format is not None and form.header != self.format.header
         self.format = form
+        self.splices = form.media_type == TRANSPORT_STREAM.media_type
         if another and self.begun:
             self._pass_on(form.header)
-
-    @property
-    def splices(self) -> bool:
-        """Whether another upstream can take over without a seam."""
-        return self.format is None or self.format.media_type == TRANSPORT_STREAM.media_type
 
     def feed(self, data: bytes) -> Ailment | None:
         """Take more of the stream in force; tell what is wrong with it."""
@@ -82,6 +83,10 @@ class Line:
             return None
         now = asyncio.get_running_loop().time()
         return self._vitals.look_through(now, self._splicer.found)
+
+    def elapse(self) -> Ailment | None:
+        """Let time pass in which nothing may have come; tell what is wrong."""
+        return self._vitals.elapse(asyncio.get_running_loop().time()) if self._vitals else None
 
     def look(self) -> None:
         """Tell the taker of entry points that are not known yet."""

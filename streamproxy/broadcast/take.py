@@ -51,6 +51,7 @@ class Take:
         self._former = former
         self._candidate: Candidate | None = None
         self._waited_with = 0
+        self._kept: list[bytes] = []
         self._in_force = False
         self._retired = False
         self._ready = asyncio.Event()
@@ -59,7 +60,7 @@ class Take:
     @property
     def receiving(self) -> bool:
         """Whether any of it has come."""
-        return self._in_force or self._candidate is not None
+        return self._in_force or self._candidate is not None or bool(self._kept)
 
     async def prepare(self, patience: float) -> None:
         """Open it, and wait until it can be put in force.
@@ -86,6 +87,7 @@ class Take:
         if not self._in_force:
             self._in_force = True
             self._take_over()
+            self._pass_kept()
 
     def _take_over(self) -> None:
         if self._candidate:
@@ -110,11 +112,16 @@ class Take:
         if self._candidate:
             self._prepare_with(self._candidate, data)
         elif self._in_force:
-            if ailment := self._line.feed(data):
-                lost = UpstreamThin if ailment is Ailment.LOW_BITRATE else UpstreamNotMedia
-                self._end(lost(self.upstream.label, _AILMENTS[ailment]))
+            self._pass_on(data)
+        elif self._kept:
+            self._kept.append(data)
         else:
             self._begin(data)
+
+    def elapse(self) -> None:
+        """Let time pass in which nothing may have come."""
+        if self._in_force and not self._retired:
+            self._judge(self._line.elapse())
 
     def splice(self, *, torn: bool) -> None:
         """Take what comes next for another timeline; see `Splicing`."""
@@ -134,15 +141,38 @@ class Take:
 
     def _begin(self, data: bytes) -> None:
         """Take the first bytes."""
-        self._line.agree(self._source.format, self.upstream.label)
-        if self._line.begun and self._line.splices:
+        self._line.require(self._source.format, self.upstream.label)
+        if not self._line.begun:
+            self._in_force = True
+            self._line.agree(self._source.format)
+            self._line.enter(None, watched=self._watched)
+            self._pass_on(data)
+            self._ready.set()
+        elif self._line.splices:
             self._wait_with(Candidate(self._former()))
             self.write(data)
         else:
-            self._in_force = True
-            self._line.enter(None, watched=self._watched)
-            self._line.feed(data)
+            self._kept.append(data)
             self._ready.set()
+
+    def _pass_kept(self) -> None:
+        """Pass on what came, behind its header, while something else played that it cannot be spliced to."""
+        if self._kept:
+            self._line.agree(self._source.format)
+            for data in self._kept:
+                self._line.feed(data)
+            self._kept.clear()
+
+    def _pass_on(self, data: bytes) -> None:
+        if not self._line.splices:
+            # A source repeats its header where that changes; whoever joins gets the newest.
+            self._line.format = self._source.format
+        self._judge(self._line.feed(data))
+
+    def _judge(self, ailment: Ailment | None) -> None:
+        if ailment:
+            lost = UpstreamThin if ailment is Ailment.LOW_BITRATE else UpstreamNotMedia
+            self._end(lost(self.upstream.label, _AILMENTS[ailment]))
 
     def _wait_with(self, candidate: Candidate) -> None:
         self._candidate = candidate
@@ -161,11 +191,9 @@ class Take:
             await self._source.run(self)
         except UpstreamError as error:
             self._end(error)
-        except Exception as error:
-            # A mistake of ours, for the root of the channel's task to report.
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, raised in the channel's own task
             if not self.over.done():
                 self.over.set_exception(error)
-            raise
         else:
             self._end(None)
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from streamproxy.broadcast.continuity import Continuity, Slates, Terms
+from streamproxy.broadcast.continuity import Continuity, Terms
 from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
+from streamproxy.broadcast.interlude import Slates
 from streamproxy.broadcast.referral import Resolve
 from streamproxy.config import Config
 from streamproxy.formats.health import VitalTerms

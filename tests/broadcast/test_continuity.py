@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from streamproxy.broadcast.continuity import Continuity, Slates, Terms
+from streamproxy.broadcast.continuity import Continuity, Terms
 from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
+from streamproxy.broadcast.interlude import Slates
 from streamproxy.errors import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamNotMedia, UpstreamRefused
 from streamproxy.formats.health import VitalTerms
 from streamproxy.formats.mpegts import Entry
@@ -500,6 +501,68 @@ def test_fragments_of_another_header_come_behind_it() -> None:
         await scene.feed().run(scene.viewer)
 
         assert scene.viewer.data == b"one HEADER2 two "
+
+    in_virtual_time(scenario())
+
+
+def test_whoever_joins_gets_the_newest_header() -> None:
+    async def scenario() -> None:
+        async def play(sink: Sink) -> None:
+            for header in (b"HEADER1 ", b"HEADER2 "):
+                scene.form = StreamFormat("video/mp4", header)
+                sink.write(header)
+
+        scene = Scene({"one": [play]})
+        feed = scene.feed()
+        await feed.run(scene.viewer)
+
+        assert feed.format.header == b"HEADER2 "
+        assert scene.viewer.data == b"HEADER1 HEADER2 "
+
+    in_virtual_time(scenario())
+
+
+def test_fragments_of_two_upstreams_do_not_mix_while_one_takes_over() -> None:
+    async def scenario() -> None:
+        async def fragments(sink: Sink, name: bytes) -> None:
+            for number in range(1000):
+                sink.write(b"%b%d " % (name, number))
+                await asyncio.sleep(0 if number % 3 else 0.01)
+
+        async def first(sink: Sink) -> None:
+            await fragments(sink, b"a")
+
+        async def second(sink: Sink) -> None:
+            await fragments(sink, b"b")
+
+        scene = Scene({"one": [first], "two": [second]}, form=StreamFormat("video/mp4", b"HEADER "))
+        feed = scene.feed()
+        task = asyncio.create_task(feed.run(scene.viewer))
+        await scene.viewer.until(lambda data: len(data) > 100)
+        feed.switch()
+        await scene.viewer.until(lambda data: b"b9 " in data)
+        task.cancel()
+        await asyncio.wait([task])
+
+        pieces = scene.viewer.data.split()
+        assert [piece[:1] for piece in pieces] == sorted(piece[:1] for piece in pieces)
+        assert pieces[-10:] == [b"b%d" % number for number in range(int(pieces[-1][1:]) - 9, int(pieces[-1][1:]) + 1)]
+        assert b"b0" in pieces
+
+    in_virtual_time(scenario())
+
+
+def test_an_upstream_that_drips_counts_as_lost() -> None:
+    async def scenario() -> None:
+        async def drips(sink: Sink) -> None:
+            await Camera().play(sink, 20)
+            await asyncio.sleep(10_000)
+
+        scene = Scene({"one": [drips], "two": [shows()]}, replace(TERMS, vitals=VitalTerms(min_bitrate=1000)))
+
+        await watch(scene, lambda _: scene.open == ["two"])
+
+        assert now() < 60
 
     in_virtual_time(scenario())
 

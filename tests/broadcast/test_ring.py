@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from streamproxy.broadcast.reader import END, Reader
 from streamproxy.broadcast.ring import Ring
 from streamproxy.formats.mpegts import Entry
-from streamproxy.formats.mpegts.psi import ElementaryStream, Program, packetize, write_pat, write_pmt
+from streamproxy.formats.mpegts.psi import ElementaryStream, Program, write_pat, write_pmt
+from streamproxy.formats.mpegts.sections import packetize
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.tscheck import FaultKind, check
 

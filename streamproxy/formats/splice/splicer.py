@@ -124,8 +124,10 @@ class Splicer:
     def former(self) -> Former:
         """Return what the source that was in force last is recognised by, if it begins with what it sent already.
 
-        To be asked for once it is finished: before, what it will have sent is not known.
+        While one is in force, nothing recognises it: what it will have sent is not known.
         """
+        if self._in_force:
+            return Former()
         return Former.of(self._fed, self._timed.decode_time)
 
     @property
@@ -139,17 +141,6 @@ class Splicer:
             self._leave(self._passage)
         self._position += len(_IDLE)
         return _IDLE
-
-    def candidate(self, *, replay: bool) -> Candidate:
-        """Make what gets a source ready to take over.
-
-        Args:
-            replay: Whether it is the source that was in force last, so that it may begin with what it sent already.
-                Only once that was finished: before, what it will have sent is not known.
-        """
-        if not replay or self._in_force:
-            return Candidate()
-        return Candidate(self.former())
 
     def enter(self, candidate: Candidate) -> list[Piece]:
         """Go on with another source; the one in force is finished if that was not done.

@@ -111,7 +111,7 @@ class Channel:
     def switch(self, data: bytes, size: int = CHUNK, *, replay: bool = False) -> Candidate:
         """Go on with another source as soon as that is ready, and play it."""
         self.finish()
-        candidate = self.splicer.candidate(replay=replay)
+        candidate = Candidate(self.splicer.former() if replay else None)
         rest = chunks(data, size)
         while not candidate.ready:
             candidate.feed(rest.pop(0))

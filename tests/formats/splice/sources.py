@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from streamproxy.formats.mpegts import PACKET_SIZE
-from streamproxy.formats.mpegts.psi import PAT_PID, packetize, write_pat
+from streamproxy.formats.mpegts.psi import PAT_PID, write_pat
+from streamproxy.formats.mpegts.sections import packetize
 from tests.helpers.media import transport_stream
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from streamproxy.formats.mpegts import PACKET_SIZE
-from streamproxy.formats.mpegts.psi import PAT_PID, ElementaryStream, Program, packetize, write_pat, write_pmt
+from streamproxy.formats.mpegts.psi import PAT_PID, ElementaryStream, Program, write_pat, write_pmt
+from streamproxy.formats.mpegts.sections import packetize
 from streamproxy.formats.mpegts.timestamps import WRAP
 
 VIDEO, AUDIO = 0x100, 0x101

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamproxy.formats.mpegts import PACKET_SIZE
-from streamproxy.formats.splice import Splicer
+from streamproxy.formats.splice import Candidate, Splicer
 from tests.formats.splice.playing import chunks
 from tests.formats.splice.synthetic import STREAMS, Maker
 
@@ -35,7 +35,7 @@ def test_no_stream_breaks_a_splicer(seed: int) -> None:
     position = 0
     for _ in range(chance.randrange(1, 5)):
         pieces = []
-        candidate = splicer.candidate(replay=chance.random() < 0.5)
+        candidate = Candidate(splicer.former() if chance.random() < 0.5 else None)
         for chunk in chunks(damaged(chance), chance.randrange(1, 60) * PACKET_SIZE):
             candidate.feed(chunk)
         if candidate.ready or candidate.settle():
@@ -60,7 +60,7 @@ def test_packets_of_noise_break_nothing(seed: int) -> None:
     splicer = Splicer()
     for chunk in chunks(Maker().stream(0, 30)):
         splicer.feed(chunk)
-    candidate = splicer.candidate(replay=False)
+    candidate = Candidate()
     candidate.feed(Maker().stream(7, 5))
     splicer.enter(candidate)
     for _ in range(5):

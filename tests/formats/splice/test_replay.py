@@ -8,6 +8,7 @@ import pytest
 from streamproxy.formats.mpegts import PACKET_SIZE
 from streamproxy.formats.mpegts.psi import NULL_PID
 from streamproxy.formats.mpegts.timestamps import difference
+from streamproxy.formats.splice import Candidate
 from streamproxy.formats.splice.replay import Former, Recognition
 from tests.formats.splice import sources
 from tests.formats.splice.playing import CHUNK, Channel, chunks, decode, entries, faults, packets, times
@@ -101,7 +102,7 @@ def test_a_replay_is_not_entered_while_it_is_old() -> None:
     channel = Channel()
     channel.play(source)
     channel.finish()
-    candidate = channel.splicer.candidate(replay=True)
+    candidate = Candidate(channel.splicer.former())
     candidate.feed(packets(differing(source), 0, 400))
 
     assert not candidate.ready
@@ -114,7 +115,7 @@ def test_a_source_that_comes_back_with_another_clock_is_entered_at_once() -> Non
     channel = Channel()
     channel.play(source)
     channel.finish()
-    candidate = channel.splicer.candidate(replay=True)
+    candidate = Candidate(channel.splicer.former())
     candidate.feed(packets(sources.foreign(), 0, 100))
 
     assert candidate.ready
@@ -125,7 +126,7 @@ def test_another_source_is_entered_though_it_is_older() -> None:
     channel = Channel()
     channel.play(sources.usual())
     channel.finish()
-    candidate = channel.splicer.candidate(replay=False)
+    candidate = Candidate()
     candidate.feed(packets(sources.usual(), 0, 100))
 
     assert candidate.ready
@@ -135,7 +136,7 @@ def test_another_source_is_entered_though_it_is_older() -> None:
 def test_a_candidate_for_a_source_still_in_force_recognises_nothing() -> None:
     channel = Channel()
     channel.play(sources.usual())
-    candidate = channel.splicer.candidate(replay=True)
+    candidate = Candidate(channel.splicer.former())
     candidate.feed(sources.usual())
 
     assert candidate.continuation() is None
@@ -183,7 +184,7 @@ def test_a_continuation_that_is_kept_for_too_long_is_given_up() -> None:
     channel = Channel()
     channel.play(packets(source, 0, 300))
     channel.finish()
-    candidate = channel.splicer.candidate(replay=True)
+    candidate = Candidate(channel.splicer.former())
     candidate.feed(source)
     assert candidate.continuation() is not None
     for _ in range(9 * (1 << 20) // len(sources.foreign())):
@@ -199,7 +200,7 @@ def test_a_source_that_repeats_itself_goes_on_at_the_first_place_that_fits() -> 
     channel = Channel()
     channel.play(packets(source, 0, 300))
     channel.finish()
-    candidate = channel.splicer.candidate(replay=True)
+    candidate = Candidate(channel.splicer.former())
     candidate.feed(source)
     candidate.feed(source)
 
@@ -223,11 +224,11 @@ def test_times_go_on_after_a_replay_by_times() -> None:
 def test_what_a_candidate_brought_along_was_sent_before(same_bytes: bool) -> None:
     channel = Channel()
     channel.play(sources.usual())
-    candidate = channel.splicer.candidate(replay=False)
+    candidate = Candidate()
     candidate.feed(sources.foreign())
     channel.pieces += channel.splicer.enter(candidate)
     channel.finish()
-    again = channel.splicer.candidate(replay=True)
+    again = Candidate(channel.splicer.former())
     again.feed(sources.foreign() if same_bytes else differing(sources.foreign()))
 
     assert (again.continuation() is not None) == same_bytes

@@ -7,7 +7,7 @@ import pytest
 from streamproxy.formats.mpegts import PACKET_SIZE
 from streamproxy.formats.mpegts.psi import NULL_PID, ElementaryStream
 from streamproxy.formats.mpegts.timestamps import WRAP, difference, read_pcr_base
-from streamproxy.formats.splice import Splicer
+from streamproxy.formats.splice import Candidate, Splicer
 from tests.formats.splice import sources
 from tests.formats.splice.playing import CHUNK, Channel, chunks, decode, entries, faults, of_pid, times
 from tests.formats.splice.synthetic import AUDIO, FRAME, IDR, INTER, STREAMS, VIDEO, Maker, pes
@@ -187,7 +187,7 @@ def test_a_splicer_may_begin_with_a_candidate() -> None:
 
 def test_a_candidate_without_tables_cannot_be_entered() -> None:
     splicer = Splicer()
-    candidate = splicer.candidate(replay=False)
+    candidate = Candidate()
     candidate.feed(b"".join(Maker().picture(number * FRAME, key=True) for number in range(50)))
 
     assert not candidate.ready
@@ -200,7 +200,7 @@ def test_a_candidate_without_an_entry_point_is_entered_anywhere_when_patience_is
     source = Maker()
     source.stream(0, 1)
     channel = begun()
-    candidate = channel.splicer.candidate(replay=False)
+    candidate = Candidate()
     candidate.feed(source.tables() + b"".join(source.picture(number * FRAME) for number in range(50)))
 
     assert not candidate.ready
@@ -215,7 +215,7 @@ def test_a_candidate_without_an_entry_point_is_entered_anywhere_when_patience_is
 def test_a_candidate_keeps_a_limited_amount_and_begins_at_its_newest_entry_point() -> None:
     maker = Maker()
     group = maker.tables() + maker.picture(0, key=True, size=1 << 18) + maker.picture(FRAME, size=1 << 18)
-    candidate = Splicer().candidate(replay=False)
+    candidate = Candidate()
     for _ in range(40):
         candidate.feed(group)
         assert candidate.ready
@@ -232,7 +232,7 @@ def test_a_candidate_keeps_a_limited_amount_and_begins_at_its_newest_entry_point
 def test_a_candidate_without_any_entry_point_keeps_a_limited_amount() -> None:
     maker = Maker()
     picture = maker.tables() + maker.picture(0, size=1 << 18)
-    candidate = Splicer().candidate(replay=False)
+    candidate = Candidate()
     for _ in range(60):
         candidate.feed(picture)
 
@@ -242,7 +242,7 @@ def test_a_candidate_without_any_entry_point_keeps_a_limited_amount() -> None:
 
 def test_a_candidate_whose_only_entry_point_is_too_long_ago_has_none() -> None:
     maker = Maker()
-    candidate = Splicer().candidate(replay=False)
+    candidate = Candidate()
     candidate.feed(maker.tables() + maker.picture(0, key=True))
     assert candidate.ready
     picture = maker.picture(FRAME, size=1 << 20)
@@ -402,7 +402,7 @@ def test_an_entry_point_that_is_found_when_it_has_left_is_said_where_it_is_or_no
 
 def test_a_candidate_keeps_all_since_its_first_entry_point() -> None:
     channel = begun()
-    candidate = channel.splicer.candidate(replay=False)
+    candidate = Candidate()
     for chunk in chunks(Maker().stream(0, 100)):
         candidate.feed(chunk)
     before = len(channel.output)
@@ -416,7 +416,7 @@ def test_entering_ends_the_source_in_force() -> None:
     finished, entered = Channel(), Channel()
     for channel in (finished, entered):
         channel.play(sources.usual())
-        candidate = channel.splicer.candidate(replay=False)
+        candidate = Candidate()
         candidate.feed(sources.foreign())
         if channel is finished:
             channel.finish()
