@@ -6,10 +6,12 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from streamproxy.config.channels import PlaylistConfig
 from streamproxy.config.document import MAX_SIZE, compose
+from streamproxy.config.folders import default_cache_dir, default_state_dir
 from streamproxy.config.node import KeyPath, Mistake, Node, in_order
 from streamproxy.config.overlay import overlay, put
-from streamproxy.config.schema import Config, PlaylistConfig, default_cache_dir, default_state_dir, repeated_names
+from streamproxy.config.schema import Config, repeated_names
 from streamproxy.config.tags import tags
 from streamproxy.config.wording import mistakes as worded
 from streamproxy.errors import ConfigError

@@ -129,6 +129,13 @@ def link_key(value: str) -> str:
     return value
 
 
+def token(value: str) -> str:
+    """Accept a secret that clients send in a header or an address."""
+    if not re.fullmatch("[!-~]+", value):
+        raise mistake("must be of visible ASCII characters without spaces; 'openssl rand -hex 32' makes a good one")
+    return value
+
+
 def as_text(value: object) -> object:
     """Write a number or boolean as text, as YAML would."""
     if isinstance(value, bool):

@@ -24,7 +24,7 @@ from streamproxy.config import (
     load,
 )
 from streamproxy.config.document import compose
-from streamproxy.config.schema import default_cache_dir, default_state_dir
+from streamproxy.config.folders import default_cache_dir, default_state_dir
 from streamproxy.config.tags import tags
 from streamproxy.config.values import Number, Whole
 

@@ -15,7 +15,7 @@ from streamproxy.config import (
     StreamConfig,
 )
 from streamproxy.config.keys import ROOT, Kind
-from streamproxy.config.schema import default_cache_dir
+from streamproxy.config.folders import default_cache_dir
 
 
 def sections(kind: Kind = ROOT) -> list[type[BaseModel]]:
