@@ -8,11 +8,12 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
+from streamproxy.audience import Audience, Visitor
 from streamproxy.broadcast.broadcast import Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamOffline, UpstreamStalled
-from streamproxy.metrics import Audience
+from streamproxy.events import EventBus
 from streamproxy.model import Channel
 from streamproxy.playlist.library import Library
 from streamproxy.sources.accounts import Accounts
@@ -35,6 +36,7 @@ SETTINGS = web.AppKey("settings", Settings)
 LIBRARY = web.AppKey("library", Library)
 BROADCASTS = web.AppKey("broadcasts", BroadcastRegistry)
 AUDIENCE = web.AppKey("audience", Audience)
+EVENTS = web.AppKey("events", EventBus)
 CLIENT = web.AppKey("client", Client)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 OPEN_FEED: web.AppKey[Callable[[Channel], Feed]] = web.AppKey("open_feed")
@@ -57,6 +59,27 @@ def find_channel(request: web.Request, name: str) -> Channel:
     return channel
 
 
+def visitor_of(request: web.Request) -> Visitor:
+    """Tell what a viewer says of itself."""
+    username = request.headers.get("X-Username") or next(
+        (request.query[name] for name in ("username", "user", "u") if request.query.get(name)), None
+    )
+    agent = request.headers.get("User-Agent", "")
+    return Visitor.of(client_address(request), agent, username, request.query.get("client_id"))
+
+
+def client_address(request: web.Request) -> str:
+    """Tell where a client is: what reverse proxies that are trusted say, from the nearest on, else its own address."""
+    address = _peer(request)
+    forwarded = [hop.strip() for hop in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
+    while address and forwarded and _is_trusted(request, address):
+        try:
+            address = str(ip_address(forwarded.pop()))
+        except ValueError:
+            break
+    return address
+
+
 def base_url(request: web.Request) -> str:
     """Tell under which URL this client reaches this program, without a slash at the end.
 
@@ -68,7 +91,7 @@ def base_url(request: web.Request) -> str:
     if server.public_url:
         return server.public_url
     scheme, host, prefix = "http", request.headers.get("Host", ""), server.root_path
-    if _is_trusted(request):
+    if _is_trusted(request, _peer(request)):
         scheme = _first(request, "X-Forwarded-Proto") or scheme
         host = _first(request, "X-Forwarded-Host") or host
         port = _first(request, "X-Forwarded-Port")
@@ -84,14 +107,18 @@ def base_url(request: web.Request) -> str:
     return f"{scheme}://{host}{prefix.rstrip('/')}"
 
 
-def _is_trusted(request: web.Request) -> bool:
+def _peer(request: web.Request) -> str:
     peer = request.transport.get_extra_info("peername") if request.transport else None
-    if not peer:
+    return str(peer[0]).partition("%")[0] if peer else ""
+
+
+def _is_trusted(request: web.Request, address: str) -> bool:
+    if not address:
         return False
-    address = ip_address(str(peer[0]).partition("%")[0])
-    if address.version == 6 and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in request.app[SETTINGS].config.server.trusted_proxies)
+    known = ip_address(address)
+    if known.version == 6 and known.ipv4_mapped:
+        known = known.ipv4_mapped
+    return any(known in network for network in request.app[SETTINGS].config.server.trusted_proxies)
 
 
 def _first(request: web.Request, name: str) -> str:

@@ -13,7 +13,7 @@ LAYERS = (
     {"errors", "model"},
     {"config", "events", "metrics", "tasks", "logs"},
     {"formats"},
-    {"sources", "broadcast", "playlist", "cluster", "webhooks"},
+    {"sources", "broadcast", "playlist", "cluster", "webhooks", "audience"},
     {"web"},
     {"outputs", "api"},
     {"server"},

@@ -3,8 +3,9 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
@@ -23,6 +24,7 @@ _PATIENCE = 10.0
 """Seconds to wait for the point where decoding can start."""
 _CHECKUP = 5.0
 """Seconds from one look at a stream of which little or nothing comes to the next."""
+_BY_HAND, _FAIL_BACK = "manual", "fail_back"
 _FORBIDDEN_OR_GONE = frozenset({401, 403, 404, 410})
 
 _log = structlog.stdlib.get_logger("streamproxy")
@@ -51,6 +53,29 @@ class Terms:
     resolve: Resolve | None = None
 
 
+class Witness(Protocol):
+    """Who is told how the feed of a channel fares."""
+
+    def lost(self, upstream: Upstream, error: UpstreamError) -> None:
+        """Take note that an upstream was lost, or could not be had."""
+
+    def tried_again(self) -> None:
+        """Take note that an upstream is opened after a loss."""
+
+    def playing(self, upstream: Upstream, index: int | None, *, spliced: bool, reason: str) -> None:
+        """Take note that an upstream was put in force.
+
+        Args:
+            upstream: Which.
+            index: Its number among the channel's; None for one that a service has named.
+            spliced: Whether something played before it on the same line.
+            reason: Why, if it is another than before.
+        """
+
+    def gave_up(self, error: UpstreamError) -> None:
+        """Take note that nothing can be had any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Loss:
     """An upstream that was lost, and why."""
@@ -72,6 +97,9 @@ class Continuity:
         open_source: Callable[[Upstream], Source],
         terms: Terms,
         *,
+        berth: AbstractContextManager[object] | None = None,
+        preferred: int = 0,
+        witness: Witness | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Prepare, without opening anything.
@@ -80,12 +108,17 @@ class Continuity:
             channel: Whose upstreams to run.
             open_source: Makes the source of one of them, without opening it.
             terms: How the channel is kept going.
+            berth: Entered for as long as it runs, from before the first source is opened until the last is shut.
+            preferred: Index of the upstream to begin with.
+            witness: Who is told how it fares; None for nobody.
             jitter: Returns a random number from 0 to 1.
         """
         self._channel = channel
         self._open_source = open_source
         self._terms = terms
-        self._policy = Failover(len(channel.upstreams), terms.retry, terms.failover, jitter=jitter)
+        self._berth = berth or nullcontext()
+        self._witness = witness
+        self._policy = Failover(len(channel.upstreams), terms.retry, terms.failover, jitter=jitter, preferred=preferred)
         self._referrals = Referrals(terms.resolve)
         self._stand_in: Upstream | None = None
         self._in_force_since = 0.0
@@ -95,6 +128,7 @@ class Continuity:
         self._last: Upstream | None = None
         self._former: Former | None = None
         self._reason: UpstreamError | None = None
+        self._cause = ""
         self._wanted: asyncio.Future[int | None] | None = None
         self._log = _log.bind(channel=channel.id)
 
@@ -132,13 +166,14 @@ class Continuity:
             prebuffer_timeout=self._terms.prebuffer_timeout,
         )
         step: Attempt | _Loss | None = self._policy.begin(_now())
-        try:
-            while step:
-                step = await self._play(line, step)
-        finally:
-            line.close()
-            if self._playing:
-                await self._playing.stop()
+        with self._berth:
+            try:
+                while step:
+                    step = await self._play(line, step)
+            finally:
+                line.close()
+                if self._playing:
+                    await self._playing.stop()
 
     async def _play(self, line: Line, step: Attempt | _Loss) -> Attempt | _Loss | None:
         """Put an upstream in force, and follow it until that is over; return what comes then, None at its own end.
@@ -217,6 +252,9 @@ class Continuity:
         self._referrals.played()
         take.enter()
         self._policy.playing(_now())
+        if self._witness:
+            index = None if take.upstream is self._stand_in else self._policy.current
+            self._witness.playing(take.upstream, index, spliced=not first, reason=self._cause)
         if not first:
             self._log.info("upstream_in_force", upstream=take.upstream.label)
 
@@ -243,6 +281,7 @@ class Continuity:
                 # There is one connection for both: what plays has to make room.
                 await self._shut(line, take)
                 self._stand_in = None
+                self._cause = _BY_HAND if by_hand else _FAIL_BACK
                 return self._policy.switch(_now(), index) if by_hand else self._policy.fail_back(_now())
 
     async def _relieve(self, line: Line, take: Take, index: int, *, by_hand: bool) -> Take:
@@ -267,6 +306,7 @@ class Continuity:
             self._policy.fail_back(_now())
         take.retire()
         line.finish()
+        self._cause = _BY_HAND if by_hand else _FAIL_BACK
         self._put_in_force(other)
         await take.stop()
         return other
@@ -288,6 +328,8 @@ class Continuity:
 
     def _next(self, loss: _Loss) -> Attempt | None:
         error = loss.error
+        if self._witness:
+            self._witness.lost(loss.upstream, error)
         attempt = self._policy.lost(
             _now(),
             fatal=self._is_fatal(error),
@@ -297,8 +339,11 @@ class Continuity:
         if self._policy.given_up:
             self._stand_in = None
         if attempt:
+            if self._witness:
+                self._witness.tried_again()
             upstream = self._stand_in or self._channel.upstreams[attempt.index]
             self._reason = error
+            self._cause = error.reason
             self._log.warning("upstream_lost", upstream=error.label, reason=error.reason, next=upstream.label)
         return attempt
 

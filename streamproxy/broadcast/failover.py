@@ -74,7 +74,13 @@ class Failover:
     """
 
     def __init__(
-        self, upstreams: int, retry: RetryTerms, failover: FailoverTerms, *, jitter: Callable[[], float]
+        self,
+        upstreams: int,
+        retry: RetryTerms,
+        failover: FailoverTerms,
+        *,
+        jitter: Callable[[], float],
+        preferred: int = 0,
     ) -> None:
         """Prepare.
 
@@ -83,9 +89,10 @@ class Failover:
             retry: How one is tried again.
             failover: How they take turns.
             jitter: Returns a random number from 0 to 1.
+            preferred: Index of the upstream to begin with, and to return to.
         """
-        self.current = 0
-        self.preferred = 0
+        self.current = preferred
+        self.preferred = preferred
         self.given_up = False
         self._retry = retry
         self._failover = failover
@@ -97,15 +104,9 @@ class Failover:
         self._playing_since: float | None = None
         self._back_to: int | None = None
 
-    def begin(self, now: float, *, patient: bool = False) -> Attempt:
-        """Start, with the preferred upstream; to be called once, before all else.
-
-        Args:
-            now: The time.
-            patient: Whether to go on trying until the total timeout even if it has never played: nobody waits for an
-                answer, as with a channel that is kept warm.
-        """
-        self._untried = None if patient else set(range(len(self._records)))
+    def begin(self, now: float) -> Attempt:
+        """Start, with the preferred upstream; to be called once, before all else."""
+        self._untried = set(range(len(self._records)))
         self._lost_at = now
         return self._attempt(self.preferred, now)
 

@@ -11,23 +11,23 @@ from dataclasses import replace
 import structlog
 from aiohttp import hdrs, web
 
+from streamproxy.audience import Audience
 from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamOffline, UpstreamRefused, UpstreamStalled
 from streamproxy.formats import urls
 from streamproxy.formats.byterange import ByteRange, RangeNotSatisfiable, parse_ranges
 from streamproxy.formats.hls.rewrite import Kind
 from streamproxy.formats.links import Link, LinkSealer, NotOurLink, content_type
-from streamproxy.metrics import Audience
 from streamproxy.model import Channel
 from streamproxy.outputs.hls_playlist import Directives
 from streamproxy.outputs.hls_playlists import SharedPlaylists, hold_time
-from streamproxy.outputs.hls_viewers import HlsViewer, HlsViewers, Identity
+from streamproxy.outputs.hls_viewers import HlsViewer, HlsViewers
 from streamproxy.outputs.relay import Demand, NoRoom, SharedResponses
 from streamproxy.outputs.transfer import Facts
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import SharedSlots
 from streamproxy.sources.client import Client
 from streamproxy.tasks import Tasks
-from streamproxy.web import SETTINGS, base_url, find_channel
+from streamproxy.web import SETTINGS, base_url, find_channel, visitor_of
 
 routes = web.RouteTableDef()
 
@@ -101,16 +101,20 @@ class HlsRelay:
         self.viewers = HlsViewers(audience, SharedSlots(accounts or Accounts(), tasks))
         self.raw_urls = raw_urls
 
-    def configure(self, *, cache_size: int, stall_timeout: float, raw_urls: bool) -> None:
+    def configure(
+        self, *, cache_size: int, stall_timeout: float, raw_urls: bool, viewer_timeout: float | None = None
+    ) -> None:
         """Use other settings from now on.
 
         Args:
+            viewer_timeout: Seconds without a request after which a viewer has left; None for three target durations.
             cache_size: Bytes of memory for segments, keys and maps.
             stall_timeout: Seconds of silence after which an upstream counts as lost.
             raw_urls: See above.
         """
         self.playlists.stall_timeout = self.responses.stall_timeout = stall_timeout
         self.responses.capacity = cache_size
+        self.viewers.timeout = viewer_timeout
         self.raw_urls = raw_urls
 
 
@@ -162,8 +166,9 @@ async def _serve(request: web.Request, channel: Channel, link: Link) -> web.Stre
     relay = request.app[HLS]
     if request.method == hdrs.METH_HEAD:
         return _describe(relay, channel, link)
-    identity = Identity.of(channel.id, request.remote, request.headers.get("User-Agent", ""))
-    with relay.viewers.visit(identity) as viewer:
+    with relay.viewers.visit(channel, visitor_of(request)) as viewer:
+        if viewer.stopped:
+            return _refusal(410, "this viewer was disconnected")
         try:
             await viewer.hold(channel.upstreams[0].account)
             if link.kind in _PLAYLISTS:
@@ -203,6 +208,7 @@ async def _send_playlist(request: web.Request, channel: Channel, link: Link, vie
     body = await playlists.write(channel, link, playlist, base_url(request))
     viewer.watch(playlist.target_duration)
     response = web.StreamResponse(headers=_playlist_headers(link, playlists.age(playlist)))
+    response.headers["X-Client-ID"], response.headers["X-Stream-ID"] = viewer.id, channel.id
     response.content_length = len(body)
     return await _deliver(request, response, viewer, _slices(body))
 
@@ -227,7 +233,7 @@ async def _send_resource(request: web.Request, channel: Channel, link: Link, vie
     async with request.app[HLS].responses.open(_key(channel, link), upstream, _wanted(request), demand) as reading:
         viewer.watch()
         if link.kind is Kind.SEGMENT:
-            viewer.took_segment()
+            viewer.segments += 1
         response = web.StreamResponse(headers=_resource_headers(link, reading.facts, reading.age))
         response.content_length = reading.length
         if reading.span:
@@ -276,6 +282,8 @@ async def _deliver(
                 async with asyncio.timeout(stuck_timeout):
                     await response.write(piece)
                 viewer.sent += len(piece)
+                if viewer.stopped:
+                    raise ConnectionResetError("the viewer was disconnected")
         complete = True
     except TimeoutError:
         stuck = True

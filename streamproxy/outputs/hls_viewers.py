@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import structlog
 
-from streamproxy.metrics import Audience
+from streamproxy.audience import Audience, Visitor
+from streamproxy.model import Channel
 from streamproxy.sources.admission import SharedSlot, SharedSlots
 
 _log = structlog.stdlib.get_logger("streamproxy")
@@ -16,20 +17,14 @@ _USUAL_TARGET_DURATION = 6.0
 _SILENCE, _ABSENCE = 1.5, 3
 """Target durations after which a viewer who asked for nothing has probably left, since a live playlist is asked for
 again within one; and after which they have left."""
-_LONGEST_AGENT = 200
 
 
-class Identity(NamedTuple):
-    """What tells viewers apart: the channel, the address and the User-Agent."""
+class _Identity(NamedTuple):
+    """What tells viewers apart in each of their requests."""
 
     channel: str
     address: str
     agent: str
-
-    @classmethod
-    def of(cls, channel: str, address: str | None, agent: str) -> "Identity":
-        """Make one of what a request says."""
-        return cls(channel, address or "", agent[:_LONGEST_AGENT])
 
 
 class HlsViewers:
@@ -38,6 +33,9 @@ class HlsViewers:
     For as long, their channel counts as one connection of its provider, however many they are, and whatever they have
     open at the moment. Where others wait for a connection, it is given up for them as soon as all viewers of the
     channel have probably left; who has not is given another with their next request, if there is one.
+
+    Attributes:
+        timeout: Seconds after their last request at which they have left; None for three target durations.
     """
 
     def __init__(self, audience: Audience, slots: SharedSlots) -> None:
@@ -47,16 +45,18 @@ class HlsViewers:
             audience: Where they are counted, among all others.
             slots: Connections of providers that many hold together.
         """
+        self.timeout: float | None = None
         self._audience = audience
         self._slots = slots
-        self._viewers: dict[Identity, HlsViewer] = {}
+        self._viewers: dict[_Identity, HlsViewer] = {}
 
     @contextmanager
-    def visit(self, identity: Identity) -> Iterator["HlsViewer"]:
+    def visit(self, channel: Channel, visitor: Visitor) -> Iterator["HlsViewer"]:
         """Know somebody as present for the length of a request."""
+        identity = _Identity(channel.id, visitor.address, visitor.agent)
         viewer = self._viewers.get(identity)
         if viewer is None:
-            viewer = self._viewers[identity] = HlsViewer(identity, self._audience, self._slots)
+            viewer = self._viewers[identity] = HlsViewer(channel, visitor, self._audience, self._slots)
         viewer.requests += 1
         if viewer.timer:
             viewer.timer.cancel()
@@ -65,22 +65,26 @@ class HlsViewers:
         finally:
             viewer.requests -= 1
             if not viewer.requests:
-                self._await_silence(viewer)
+                self._await_silence(viewer, identity)
 
-    def _await_silence(self, viewer: "HlsViewer") -> None:
+    def _await_silence(self, viewer: "HlsViewer", identity: _Identity) -> None:
         loop = asyncio.get_running_loop()
-        if viewer.watching:
-            viewer.timer = loop.call_later(_SILENCE * viewer.target_duration, self._await_absence, viewer)
+        if viewer.watching or viewer.stopped:
+            silence = _SILENCE / _ABSENCE * self._patience(viewer)
+            viewer.timer = loop.call_later(silence, self._await_absence, viewer, identity)
         else:
-            viewer.timer = loop.call_soon(self._leave, viewer)
+            viewer.timer = loop.call_soon(self._leave, viewer, identity)
 
-    def _await_absence(self, viewer: "HlsViewer") -> None:
+    def _await_absence(self, viewer: "HlsViewer", identity: _Identity) -> None:
         viewer.fall_silent()
-        rest = (_ABSENCE - _SILENCE) * viewer.target_duration
-        viewer.timer = asyncio.get_running_loop().call_later(rest, self._leave, viewer)
+        rest = (1 - _SILENCE / _ABSENCE) * self._patience(viewer)
+        viewer.timer = asyncio.get_running_loop().call_later(rest, self._leave, viewer, identity)
 
-    def _leave(self, viewer: "HlsViewer") -> None:
-        del self._viewers[viewer.identity]
+    def _patience(self, viewer: "HlsViewer") -> float:
+        return _ABSENCE * viewer.target_duration if self.timeout is None else self.timeout
+
+    def _leave(self, viewer: "HlsViewer", identity: _Identity) -> None:
+        del self._viewers[identity]
         viewer.end()
 
 
@@ -88,21 +92,29 @@ class HlsViewer:
     """One viewer of one channel.
 
     Attributes:
-        identity: Who.
+        id: Their client id; empty before they got something.
         sent: Bytes of body given to their connections.
         target_duration: Of the playlist they watch, in seconds.
         requests: How many of theirs are being answered now.
         timer: When they will have left, or first fallen silent; None before their first request is answered.
+        segments: Segments sent to them.
         watching: Whether they ever got something, and are counted.
+        stopped: Whether somebody has ended them; they get nothing more until they have been silent.
     """
 
-    def __init__(self, identity: Identity, audience: Audience, slots: SharedSlots) -> None:
-        self.identity = identity
+    lag = overruns = skipped = 0
+
+    def __init__(self, channel: Channel, visitor: Visitor, audience: Audience, slots: SharedSlots) -> None:
+        self.id = ""
         self.sent = 0
+        self.segments = 0
+        self.stopped = False
         self.target_duration = _USUAL_TARGET_DURATION
         self.requests = 0
         self.timer: asyncio.Handle | None = None
         self.watching = False
+        self._channel = channel
+        self._visitor = visitor
         self._audience = audience
         self._slots = slots
         self._held: dict[str, SharedSlot] = {}
@@ -122,7 +134,7 @@ class HlsViewer:
         slot = self._held.get(account)
         if slot is None:
             # A name that no channel can have: watched as one stream too, it has two connections, each with its viewers.
-            slot = self._held[account] = self._slots.of(account, f"hls/{self.identity.channel}")
+            slot = self._held[account] = self._slots.of(account, f"hls/{self._channel.id}")
             self._stay.callback(slot.leave, self)
         await slot.hold(self)
 
@@ -131,9 +143,10 @@ class HlsViewer:
         for slot in self._held.values():
             slot.fall_silent(self)
 
-    def took_segment(self) -> None:
-        """Count a segment that is sent to them."""
-        self._audience.segments += 1
+    def stop(self) -> None:
+        """End them: they count no more, and what they go on asking for is refused."""
+        self.stopped = True
+        self.end()
 
     def watch(self, target_duration: float | None = None) -> None:
         """Count them from now on: they get something.
@@ -143,13 +156,15 @@ class HlsViewer:
         """
         if target_duration is not None:
             self.target_duration = target_duration
-        if not self.watching:
+        if not (self.watching or self.stopped):
             self.watching = True
-            self._stay.enter_context(self._audience.attend(self))
-            _log.info("viewer_joined", channel=self.identity.channel, client=self.identity.address, output="hls")
+            client = self._stay.enter_context(self._audience.attend(self._channel, self._visitor, self))
+            self.id = client.id
+            _log.info("viewer_joined", channel=self._channel.id, client=self._visitor.address, output="hls")
 
     def end(self) -> None:
         """Count them no more."""
         self._stay.close()
         if self.watching:
-            _log.info("viewer_left", channel=self.identity.channel, client=self.identity.address, sent=self.sent)
+            self.watching = False
+            _log.info("viewer_left", channel=self._channel.id, client=self._visitor.address, sent=self.sent)

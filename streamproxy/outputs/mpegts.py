@@ -13,11 +13,12 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from streamproxy.broadcast.broadcast import Feed
+from streamproxy.broadcast.reader import Reader
 from streamproxy.errors import UpstreamError, UpstreamNotMedia
 from streamproxy.formats.mpegts import Entry
 from streamproxy.model import Channel, RelayMode, StreamKind
 from streamproxy.outputs.vod import serve_file
-from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_FEED, SETTINGS, find_channel
+from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_FEED, SETTINGS, find_channel, visitor_of
 
 routes = web.RouteTableDef()
 
@@ -83,6 +84,10 @@ class Connection:
             self._transport.write(data)
             self.sent += len(data)
 
+    def close(self) -> None:
+        """End it, once what waits is sent; what is written from now on is not."""
+        self._transport.close()
+
     async def drain(self) -> None:
         """Wait until the viewer has taken what waits in this process.
 
@@ -130,8 +135,45 @@ class Connection:
         return self._transport.get_write_buffer_size() + int(unacknowledged)
 
 
+class SharedViewer:
+    """A viewer who shares a channel's stream with others."""
+
+    __slots__ = ("_connection", "_reader")
+    segments = 0
+
+    def __init__(self, connection: Connection, reader: Reader) -> None:
+        self._connection = connection
+        self._reader = reader
+
+    @property
+    def sent(self) -> int:
+        """Bytes written to it."""
+        return self._connection.sent
+
+    @property
+    def lag(self) -> int:
+        """Chunks that wait for it."""
+        return self._reader.lag
+
+    @property
+    def overruns(self) -> int:
+        """Times that it was lapped."""
+        return self._reader.overruns
+
+    @property
+    def skipped(self) -> int:
+        """Bytes that it lost that way."""
+        return self._reader.skipped
+
+    def stop(self) -> None:
+        """End it."""
+        self._connection.close()
+
+
 class DirectViewer:
     """The taker of a feed that serves one viewer alone: the answer begins with the first bytes."""
+
+    segments = lag = overruns = skipped = 0
 
     def __init__(self, request: web.Request, response: LiveResponse, feed: Feed) -> None:
         self.connection: Connection | None = None
@@ -144,6 +186,11 @@ class DirectViewer:
     def sent(self) -> int:
         """Bytes written to it."""
         return self.connection.sent if self.connection else 0
+
+    def stop(self) -> None:
+        """End it."""
+        if self._request.transport:
+            self._request.transport.close()
 
     def write(self, data: bytes, entries: Sequence[Entry] = (), /) -> None:
         """Send, or keep until the answer has begun."""
@@ -233,7 +280,7 @@ async def _serve_shared(request: web.Request, channel: Channel, response: LiveRe
             connection = await _begin(request, response)
         except ConnectionError:
             return response
-        with request.app[AUDIENCE].attend(connection):
+        with request.app[AUDIENCE].attend(channel, visitor_of(request), SharedViewer(connection, reader)):
             _log.info("viewer_joined", channel=channel.id, client=request.remote)
             try:
                 if reader.format.header:
@@ -252,7 +299,7 @@ async def _serve_alone(request: web.Request, channel: Channel, response: LiveRes
     feed = request.app[OPEN_FEED](channel)
     viewer = DirectViewer(request, response, feed)
     log = _log.bind(channel=channel.id, client=request.remote)
-    with request.app[AUDIENCE].attend(viewer):
+    with request.app[AUDIENCE].attend(channel, visitor_of(request), viewer):
         try:
             await feed.run(viewer)
             if viewer.connection:

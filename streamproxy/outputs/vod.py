@@ -14,7 +14,7 @@ from streamproxy.formats.byterange import MAX_RANGES, ByteRange, Multipart, Rang
 from streamproxy.model import Channel
 from streamproxy.sources.filefacts import FileFacts
 from streamproxy.sources.vod import RemoteFile
-from streamproxy.web import ACCOUNTS, AUDIENCE, CLIENT, SETTINGS
+from streamproxy.web import ACCOUNTS, AUDIENCE, CLIENT, SETTINGS, visitor_of
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
@@ -156,8 +156,16 @@ class _Viewer:
         sent: Bytes of body given to the connection.
     """
 
-    def __init__(self) -> None:
+    segments = lag = overruns = skipped = 0
+
+    def __init__(self, request: web.Request) -> None:
         self.sent = 0
+        self._request = request
+
+    def stop(self) -> None:
+        """End it."""
+        if self._request.transport:
+            self._request.transport.close()
 
 
 async def _deliver(
@@ -165,10 +173,10 @@ async def _deliver(
 ) -> web.StreamResponse:
     """Send a body, as fast as the viewer takes it. It is complete, or its connection is broken off."""
     log = _log.bind(channel=channel.id, client=request.remote)
-    viewer = _Viewer()
+    viewer = _Viewer(request)
     complete = False
     try:
-        with request.app[AUDIENCE].attend(viewer):
+        with request.app[AUDIENCE].attend(channel, visitor_of(request), viewer):
             _allow_pauses(request)
             await response.prepare(request)
             async for piece in pieces:

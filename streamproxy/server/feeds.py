@@ -1,8 +1,10 @@
 """What feeds a channel, put together from the settings in force."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from streamproxy.audience import StreamRecord
 from streamproxy.broadcast.continuity import Continuity, Terms
 from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
 from streamproxy.broadcast.interlude import Slates
@@ -23,7 +25,13 @@ MakeSlate = Callable[[bool], Source]
 
 
 def feed_of(
-    channel: Channel, config: Config, open_source: OpenSource, make_slate: MakeSlate, resolve: Resolve | None
+    channel: Channel,
+    config: Config,
+    open_source: OpenSource,
+    make_slate: MakeSlate,
+    resolve: Resolve | None,
+    berth: AbstractContextManager[object],
+    record: StreamRecord,
 ) -> Continuity:
     """Make what feeds a channel, without opening anything.
 
@@ -33,6 +41,8 @@ def feed_of(
         open_source: Makes the source of one of its upstreams.
         make_slate: Makes the source of a slate, given whether all connections of the provider are in use.
         resolve: Whom to ask for another upstream when one is given up; None for nobody.
+        berth: What is entered for as long as it runs.
+        record: Where it is told how the channel fares.
     """
     strict = config.strict_live_ts
     return Continuity(
@@ -47,6 +57,9 @@ def feed_of(
             strict.prebuffer_timeout,
             resolve,
         ),
+        berth=berth,
+        preferred=record.preferred if record.preferred < len(channel.upstreams) else 0,
+        witness=record,
     )
 
 

@@ -13,13 +13,14 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from streamproxy.audience import Audience
 from streamproxy.broadcast.broadcast import Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
+from streamproxy.events import EventBus
 from streamproxy.formats import links
 from streamproxy.logs import OneLine
-from streamproxy.metrics import Audience
 from streamproxy.model import Channel, Source, Upstream
 from streamproxy.outputs.hls import HLS, HlsRelay
 from streamproxy.outputs.link_key import link_key
@@ -32,6 +33,7 @@ from streamproxy.server.notify import Notifier
 from streamproxy.sources import source_of
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import AdmittedSource
+from streamproxy.sources.berth import Berth
 from streamproxy.sources.client import Client
 from streamproxy.sources.http import Whereabouts
 from streamproxy.sources.pages import PageResolver
@@ -39,7 +41,7 @@ from streamproxy.sources.resolution import FailoverService
 from streamproxy.sources.slate import Slate, SlateSource
 from streamproxy.sources.streamlink_pages import find_stream
 from streamproxy.tasks import Tasks
-from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, LIBRARY, OPEN_FEED, SETTINGS
+from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, EVENTS, LIBRARY, OPEN_FEED, SETTINGS
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
@@ -48,6 +50,9 @@ _HEADER_DEADLINE = 10.0
 
 _GRACE, _SHORT_GRACE = 3.0, 0.5
 """Seconds to wait for a free connection of a provider: whoever has just left another channel has not quite left."""
+
+_SAMPLE_INTERVAL = 1.0
+"""Seconds from one look at how much viewers get to the next."""
 
 _STOP_DEADLINE = 4.0
 """Seconds for everything to end; a service manager waits longer, a person does not want to."""
@@ -115,6 +120,7 @@ class Service:
                 if self._notifier.watchdog_interval:
                     tasks.start(self._stay_alive(self._notifier.watchdog_interval), name="watchdog")
                 tasks.start(self._reload_when_asked(wiring), name="reload")
+                tasks.start(_sample(wiring.audience), name="audience")
                 self._notifier.ready(_status(wiring.library))
                 announce(self)
                 await self._stopping.wait()
@@ -183,7 +189,8 @@ class _Wiring:
         async def fetch(upstream: Upstream, timeout: float) -> bytes:
             return await client.fetch(upstream, timeout=timeout, limit=MAX_SIZE)
 
-        self.audience = Audience()
+        self.events = EventBus()
+        self.audience = Audience(self.events.publish)
         self.library = Library(fetch, tasks)
         self.accounts = Accounts(_limits(service.config), grace=_GRACE)
         self.pages = PageResolver(find_stream)
@@ -193,6 +200,7 @@ class _Wiring:
         self.app[LIBRARY] = self.library
         self.app[BROADCASTS] = self.broadcasts
         self.app[AUDIENCE] = self.audience
+        self.app[EVENTS] = self.events
         self.app[OPEN_FEED] = self.open_feed
         self.app[ACCOUNTS] = self.accounts
         self.app[CLIENT] = client
@@ -209,15 +217,18 @@ class _Wiring:
         resolve = None
         if channel.resolver_url is not None:
             resolve = FailoverService(channel, self._client, timeout=config.failover.resolver_timeout).resolve
-        return feed_of(channel, config, partial(self._open_source, channel, whereabouts), _slate, resolve)
+        berth = Berth(channel.id)
+        open_source = partial(self._open_source, channel, berth, whereabouts)
+        return feed_of(channel, config, open_source, _slate, resolve, berth, self.audience.record(channel))
 
-    def _open_source(self, channel: Channel, whereabouts: Whereabouts | None, upstream: Upstream) -> Source:
+    def _open_source(
+        self, channel: Channel, berth: Berth, whereabouts: Whereabouts | None, upstream: Upstream
+    ) -> Source:
         source = source_of(channel, upstream, self._client, self._service.config, self.pages, whereabouts)
-        if not upstream.account:
-            return source
+        account = self.accounts.of(upstream.account) if upstream.account else None
         # Where there are others, waiting for this one is the slower way to a picture.
         within = _GRACE if len(channel.upstreams) == 1 else _SHORT_GRACE
-        return AdmittedSource(source, self.accounts.of(upstream.account), holder=channel.id, within=within)
+        return AdmittedSource(source, account, berth, within=within)
 
     def configure(self, config: Config) -> None:
         """Use other settings for what starts from now on."""
@@ -228,7 +239,10 @@ class _Wiring:
 
     def _configure_hls(self, config: Config) -> None:
         self.hls.configure(
-            cache_size=config.hls.cache_size, stall_timeout=config.relay.stall_timeout, raw_urls=config.hls.raw_urls
+            cache_size=config.hls.cache_size,
+            stall_timeout=config.relay.stall_timeout,
+            raw_urls=config.hls.raw_urls,
+            viewer_timeout=config.hls.viewer_timeout,
         )
 
 
@@ -249,6 +263,12 @@ def _link_key(config: Config) -> bytes:
         # Not worth refusing to serve everything else: HLS players load the playlist again after a restart.
         _log.warning("link_key_not_kept", reason=str(error), remedy="set state_dir, or hls.link_key")
         return secrets.token_bytes(links.KEY_SIZE)
+
+
+async def _sample(audience: Audience) -> None:
+    while True:
+        await asyncio.sleep(_SAMPLE_INTERVAL)
+        audience.sample()
 
 
 async def _set_up(app: web.Application) -> web.AppRunner:

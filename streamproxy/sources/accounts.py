@@ -53,6 +53,11 @@ class Account:
         """How many wait for one."""
         return len(self._waiting)
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether more are in use than are allowed by now."""
+        return self._max_connections is not None and len(self._held) > self._max_connections
+
     def configure(self, max_connections: int | None) -> None:
         """Allow another number from now on. Who holds more than that keeps it; who comes now waits until it is true."""
         self._max_connections = max_connections
@@ -133,42 +138,55 @@ class Slot:
     Entering it raises UpstreamBusy where no connection became free in time.
 
     Attributes:
+        account: Whose connection it is.
         holder: Whom it is for.
         priority: Its place among those who wait.
     """
 
-    __slots__ = ("__weakref__", "_account", "_decision", "_within", "holder", "priority")
+    __slots__ = ("__weakref__", "_decision", "_within", "account", "holder", "priority")
 
     def __init__(self, account: Account, holder: str, priority: int, within: float) -> None:
+        self.account = account
         self.holder = holder
         self.priority = priority
-        self._account = account
         self._within = within
         self._decision: asyncio.Future[bool] | None = None
 
     async def __aenter__(self) -> Self:
-        if self._decision is not None:
-            raise RuntimeError("a slot is entered once")
-        loop = asyncio.get_running_loop()
-        decision = self._decision = loop.create_future()
-        # Not asyncio.timeout: what is granted and what expires at the same moment must be one or the other.
-        timer = loop.call_later(self._within, self._account._expire, self)
-        try:
-            self._account._enter(self)
-            granted = await decision
-        except BaseException:
-            self._account._leave(self)
-            raise
-        finally:
-            timer.cancel()
-        if not granted:
-            raise UpstreamBusy(self._account.label)
+        await self.take()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._account._leave(self)
+        self.give_back()
+
+    async def take(self) -> None:
+        """Take the connection, for as long as `give_back` is not called: for who cannot hold it for a block.
+
+        Raises:
+            UpstreamBusy: None became free in time.
+        """
+        if self._decision is not None:
+            raise RuntimeError("a slot is entered once")
+        loop = asyncio.get_running_loop()
+        decision = self._decision = loop.create_future()
+        # Not asyncio.timeout: what is granted and what expires at the same moment must be one or the other.
+        timer = loop.call_later(self._within, self.account._expire, self)
+        try:
+            self.account._enter(self)
+            granted = await decision
+        except BaseException:
+            self.account._leave(self)
+            raise
+        finally:
+            timer.cancel()
+        if not granted:
+            raise UpstreamBusy(self.account.label)
+
+    def give_back(self) -> None:
+        """Let the next one have it."""
+        self.account._leave(self)
 
     def decide(self, *, granted: bool) -> bool:
         """End the wait; return whether it had not ended already. Only the account calls this."""
@@ -184,11 +202,11 @@ class Slot:
             on_preempt: Called, at most once, when another needs the connection: at once if somebody waits already. It
                 must neither wait nor raise. The connection passes on when the block is left.
         """
-        self._account._linger(self, on_preempt)
+        self.account._linger(self, on_preempt)
 
     def in_use(self) -> None:
         """Say that somebody watches again. Too late, if it has been asked to stop."""
-        self._account._use(self)
+        self.account._use(self)
 
 
 class Accounts:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from streamproxy.errors import UpstreamBusy
 from streamproxy.model import Sink, Source, StreamFormat
 from streamproxy.sources.accounts import Account, Accounts, Slot
+from streamproxy.sources.berth import Berth
 from streamproxy.tasks import Tasks
 
 
@@ -15,18 +16,18 @@ class AdmittedSource:
     The connection is given back when the source is shut, and not before: a provider never sees one too many.
     """
 
-    def __init__(self, source: Source, account: Account, *, holder: str, within: float) -> None:
+    def __init__(self, source: Source, account: Account | None, berth: Berth, *, within: float) -> None:
         """Prepare.
 
         Args:
             source: What to run.
-            account: Whose connection it takes.
-            holder: The channel it is for.
+            account: Whose connection it takes; None for none that counts.
+            berth: What its channel takes connections through.
             within: Seconds to wait for a connection.
         """
         self._source = source
         self._account = account
-        self._holder = holder
+        self._berth = berth
         self._within = within
 
     @property
@@ -41,7 +42,7 @@ class AdmittedSource:
             UpstreamBusy: None became free in time.
             UpstreamError: The source failed.
         """
-        async with self._account.slot(self._holder, within=self._within):
+        async with self._berth.connection(self._account, within=self._within):
             await self._source.run(sink)
 
 

@@ -69,20 +69,12 @@ def test_a_first_picture_is_not_waited_for_beyond_the_total_timeout() -> None:
     assert policy.lost(30.1) is None
 
 
-def test_who_has_patience_goes_on_although_nothing_has_played() -> None:
-    policy = a_failover(2)
-    policy.begin(0, patient=True)
+def test_the_one_that_was_chosen_before_is_the_first_and_the_preferred_one() -> None:
+    policy = Failover(3, RETRY, FAILOVER, jitter=lambda: 0, preferred=2)
 
-    assert what_follows(policy, 0, 3) == [Attempt(1, 0), Attempt(0, 1), Attempt(1, 1)]
-
-
-def test_patience_ends_with_the_total_timeout() -> None:
-    policy = a_failover(1, replace(RETRY, total_timeout=2.5))
-    policy.begin(0, patient=True)
-
+    assert policy.begin(0) == Attempt(2, 0)
+    assert policy.preferred == 2
     assert policy.lost(1) == Attempt(0, 1)
-    assert policy.lost(1.5) == Attempt(0, 2.5)
-    assert policy.lost(2.5) is None
 
 
 def test_every_upstream_that_is_busy_at_the_beginning_gives_the_channel_up() -> None:
@@ -581,20 +573,19 @@ class AnyLife(RuleBasedStateMachine):
     nothing_healthy_since: float
     played_since: float | None
 
-    @initialize(count=st.integers(1, 4), retry=RETRIES, failover=FAILOVERS, patient=st.booleans())
-    def begin(self, count: int, retry: RetryTerms, failover: FailoverTerms, patient: bool) -> None:
+    @initialize(count=st.integers(1, 4), retry=RETRIES, failover=FAILOVERS)
+    def begin(self, count: int, retry: RetryTerms, failover: FailoverTerms) -> None:
         self.retry, self.failover = retry, failover
         self.random = 0
         self.policy = Failover(count, retry, failover, jitter=lambda: self.random)
         self.upstreams = [Seen() for _ in range(count)]
         self.ever_played = False
-        self.patient = patient
         self.losses_before_play = self.switches_before_play = 0
         self.nothing_healthy_since = 0.0
         self.played_since = None
         self.now = 0
         self.attempt = None
-        self.follow(self.policy.begin(0, patient=patient))
+        self.follow(self.policy.begin(0))
 
     def follow(self, attempt: Attempt) -> None:
         assert attempt.at >= self.now, "told to do something in the past"
@@ -651,9 +642,9 @@ class AnyLife(RuleBasedStateMachine):
         deadline = self.nothing_healthy_since + (self.retry.total_timeout or float("inf"))
         if attempt is not None:
             assert attempt.at <= deadline + 1e-6, "goes on after the total timeout"
-        elif (self.ever_played or self.patient) and (self.retry.attempts or len(self.upstreams) > 1):
+        elif self.ever_played and (self.retry.attempts or len(self.upstreams) > 1):
             assert deadline < float("inf"), "gave up what should never be given up"
-        if not self.ever_played and not self.patient:
+        if not self.ever_played:
             self.losses_before_play += 1
             assert attempt is None or self.losses_before_play < len(self.upstreams) + self.switches_before_play
 
@@ -673,9 +664,9 @@ class AnyLife(RuleBasedStateMachine):
         self.follow(attempt)
 
     @precondition(lambda self: self.attempt is None)
-    @rule(count=st.integers(1, 4), retry=RETRIES, failover=FAILOVERS, patient=st.booleans())
-    def another_life(self, count: int, retry: RetryTerms, failover: FailoverTerms, patient: bool) -> None:
-        self.begin(count, retry, failover, patient)
+    @rule(count=st.integers(1, 4), retry=RETRIES, failover=FAILOVERS)
+    def another_life(self, count: int, retry: RetryTerms, failover: FailoverTerms) -> None:
+        self.begin(count, retry, failover)
 
     @precondition(lambda self: self.attempt is not None and self.policy.fail_back_at() is not None)
     @rule(beside=st.booleans())

@@ -5,17 +5,20 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
+from streamproxy.audience import Audience, Visitor
+from streamproxy.broadcast.broadcast import Taker
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamBusy, UpstreamRefused
-from streamproxy.metrics import Audience
 from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, Upstream
-from streamproxy.outputs.hls_viewers import HlsViewers, Identity
+from streamproxy.outputs.hls_viewers import HlsViewers
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import AdmittedSource, SharedSlots
+from streamproxy.sources.berth import Berth
 from streamproxy.tasks import Tasks
 from tests.helpers.virtual_time import in_virtual_time
 
@@ -45,13 +48,15 @@ class Storm:
         self.lost: set[int] = set()
         self.chance = random.Random(seed)
         self.accounts = Accounts({ACCOUNT: LIMIT})
-        self.registry = BroadcastRegistry(self._source_of, RelayConfig(linger=linger), tasks, lingering=self.accounts)
+        self.registry = BroadcastRegistry(
+            partial(Feed, self), RelayConfig(linger=linger), tasks, lingering=self.accounts
+        )
         self.viewers = HlsViewers(Audience(), SharedSlots(self.accounts, tasks))
         self._requests: Counter[int] = Counter()
 
-    def _source_of(self, channel: Channel) -> AdmittedSource:
-        account = self.accounts.of(ACCOUNT)
-        return AdmittedSource(Source(self), account, holder=channel.id, within=self.accounts.grace)
+    def source(self, berth: Berth) -> AdmittedSource:
+        """Make the source of a channel, without opening it."""
+        return AdmittedSource(Source(self), self.accounts.of(ACCOUNT), berth, within=self.accounts.grace)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[int]:
@@ -88,7 +93,7 @@ class Storm:
             async with self.registry.join(channel) as reader:
                 while data := await reader.get():
                     current = int.from_bytes(data, "big")
-                    if last is not None and current != last + 1:
+                    if last is not None and current != last + 1 and not self._is_reopened(last, current):
                         self.faults.append(f"{current} after {last}")
                     last = current
             if last is None or last // _SERIAL not in self.lost:
@@ -98,11 +103,15 @@ class Storm:
         except (UpstreamRefused, UpstreamBroken):
             pass
 
+    def _is_reopened(self, last: int, current: int) -> bool:
+        return last // _SERIAL in self.lost and current % _SERIAL == 0
+
     async def _watch_hls(self, number: int) -> None:
-        identity = Identity(f"c{number}", str(self.chance.randrange(3)), "")
+        channel = Channel(f"c{number}", "", (Upstream("", ACCOUNT, account=ACCOUNT),))
+        visitor = Visitor(str(self.chance.randrange(3)), "")
         try:
             for _ in range(self.chance.randrange(1, 5)):
-                with self.viewers.visit(identity) as viewer:
+                with self.viewers.visit(channel, visitor) as viewer:
                     await viewer.hold(ACCOUNT)
                     viewer.watch(self.chance.choice((0.5, 2)))
                     await self._request(number)
@@ -128,6 +137,26 @@ class Storm:
                 await asyncio.sleep(self.chance.random() * 5)
         except UpstreamBusy:
             self.refused += 1
+
+
+class Feed:
+    """Opens a source again and again when it is lost: at once, after a moment, or when somebody else has its place."""
+
+    format = TRANSPORT_STREAM
+
+    def __init__(self, storm: Storm, channel: Channel) -> None:
+        self._storm = storm
+        self._channel = channel
+
+    async def run(self, sink: Taker) -> None:
+        with Berth(self._channel.id) as berth:
+            while True:
+                try:
+                    await self._storm.source(berth).run(sink)
+                except UpstreamBroken:
+                    if self._storm.chance.random() < 0.3:
+                        raise
+                await asyncio.sleep(self._storm.chance.choice((0, 0, 0.5, 1, 1.5)))
 
 
 class Source:

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from streamproxy.audience import Audience
 from streamproxy.config import Config
-from streamproxy.metrics import Audience
 from streamproxy.model import Upstream
 from streamproxy.outputs import hls
 from streamproxy.outputs.hls import HLS, HlsRelay

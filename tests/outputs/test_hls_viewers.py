@@ -6,16 +6,18 @@ import time
 import pytest
 import structlog
 
+from streamproxy.audience import Audience, Visitor
 from streamproxy.errors import UpstreamBusy
-from streamproxy.metrics import Audience
-from streamproxy.outputs.hls_viewers import HlsViewers, Identity
+from streamproxy.model import Channel, Upstream
+from streamproxy.outputs.hls_viewers import HlsViewers
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import SharedSlots
 from streamproxy.tasks import Tasks
 from tests.helpers.virtual_time import in_virtual_time, now
 
-WHO = Identity("news", "1.2.3.4", "player")
-ANOTHER = Identity("news", "5.6.7.8", "player")
+NEWS = Channel("news", "News", (Upstream("http://127.0.0.1/", "provider"),))
+WHO = Visitor("1.2.3.4", "player")
+ANOTHER = Visitor("5.6.7.8", "player")
 
 
 def viewers_of(audience: Audience) -> HlsViewers:
@@ -34,7 +36,7 @@ async def gone(audience: Audience, *, within: float) -> float:
 async def test_a_viewer_stays_for_three_target_durations_after_their_last_request() -> None:
     audience = Audience()
     viewers = viewers_of(audience)
-    with viewers.visit(WHO) as viewer:
+    with viewers.visit(NEWS, WHO) as viewer:
         viewer.watch(0.1)
 
     assert audience.present == 1
@@ -45,7 +47,7 @@ async def test_each_request_lets_them_stay_longer() -> None:
     audience = Audience()
     viewers = viewers_of(audience)
     for _ in range(8):
-        with viewers.visit(WHO) as viewer:
+        with viewers.visit(NEWS, WHO) as viewer:
             viewer.watch(0.2)
         await asyncio.sleep(0.1)
         assert (audience.present, audience.total) == (1, 1)
@@ -54,10 +56,10 @@ async def test_each_request_lets_them_stay_longer() -> None:
 async def test_a_long_request_is_no_absence() -> None:
     audience = Audience()
     viewers = viewers_of(audience)
-    with viewers.visit(WHO) as viewer:
+    with viewers.visit(NEWS, WHO) as viewer:
         viewer.watch(0.01)
-    with viewers.visit(WHO):
-        with viewers.visit(WHO):
+    with viewers.visit(NEWS, WHO):
+        with viewers.visit(NEWS, WHO):
             pass
         await asyncio.sleep(0.1)
         assert audience.present == 1
@@ -68,7 +70,7 @@ async def test_who_comes_back_is_another_viewer_and_what_they_got_before_still_c
     audience = Audience()
     viewers = viewers_of(audience)
     for number in range(1, 3):
-        with viewers.visit(WHO) as viewer:
+        with viewers.visit(NEWS, WHO) as viewer:
             viewer.watch(0.01)
             viewer.sent += 100
         assert (audience.total, audience.sent) == (number, number * 100)
@@ -78,14 +80,14 @@ async def test_who_comes_back_is_another_viewer_and_what_they_got_before_still_c
 
 async def test_who_got_nothing_was_never_there() -> None:
     audience = Audience()
-    with structlog.testing.capture_logs() as logs, viewers_of(audience).visit(WHO):
+    with structlog.testing.capture_logs() as logs, viewers_of(audience).visit(NEWS, WHO):
         assert audience.present == 0
     await asyncio.sleep(0.02)
     assert (audience.total, logs) == (0, [])
 
 
 def test_an_endless_name_is_cut() -> None:
-    assert len(Identity.of("news", None, "x" * 10_000).agent) == 200
+    assert len(Visitor.of(None, "x" * 10_000, None, None).agent) == 200
 
 
 class Scene:
@@ -102,9 +104,9 @@ class Scene:
         self.viewers = HlsViewers(Audience(), SharedSlots(self.accounts, tasks))
         self.account = self.accounts.of("provider")
 
-    async def ask(self, identity: Identity, lasting: float = 0) -> None:
+    async def ask(self, visitor: Visitor, lasting: float = 0) -> None:
         """Ask for something of a playlist with a target duration of two seconds."""
-        with self.viewers.visit(identity) as viewer:
+        with self.viewers.visit(NEWS, visitor) as viewer:
             await viewer.hold("provider")
             viewer.watch(2)
             await asyncio.sleep(lasting)
@@ -213,7 +215,7 @@ def test_who_gets_nothing_gives_the_connection_back_at_once() -> None:
     async def run() -> None:
         async with Tasks() as tasks:
             scene = Scene(tasks)
-            with scene.viewers.visit(WHO) as viewer:
+            with scene.viewers.visit(NEWS, WHO) as viewer:
                 await viewer.hold("provider")
             await asyncio.sleep(0.01)
             assert scene.account.held == 0

@@ -19,8 +19,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from streamproxy.audience import Audience
 from streamproxy.config import Config
-from streamproxy.metrics import Audience
 from streamproxy.model import Channel, Upstream
 from streamproxy.outputs.vod import serve_file
 from streamproxy.sources.accounts import Account, Accounts

@@ -8,6 +8,7 @@ from streamproxy.errors import UpstreamBroken, UpstreamBusy
 from streamproxy.model import TRANSPORT_STREAM, Sink
 from streamproxy.sources.accounts import Account, Accounts
 from streamproxy.sources.admission import AdmittedSource, SharedSlots
+from streamproxy.sources.berth import Berth
 from streamproxy.tasks import Tasks
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.hls_origin import Recorder
@@ -34,20 +35,21 @@ class Source:
 @pytest.mark.parametrize("how", ["stopped", "failed", "ended"])
 async def test_a_source_holds_its_connection_until_it_is_shut(how: str) -> None:
     account, source = Account("provider", 1), Source()
-    running = asyncio.create_task(AdmittedSource(source, account, holder="news", within=0).run(Recorder()))
-    await source.opened.wait()
+    with Berth("news") as berth:
+        running = asyncio.create_task(AdmittedSource(source, account, berth, within=0).run(Recorder()))
+        await source.opened.wait()
 
-    if how == "stopped":
-        running.cancel()
-    elif how == "failed":
-        source.ending.set_exception(UpstreamBroken("provider", "broken"))
-    else:
-        source.ending.set_result(None)
-    with pytest.raises(UpstreamBusy):
-        async with account.slot("somebody", within=0.01):
-            pass
-    source.may_shut.set()
-    await asyncio.wait([running])
+        if how == "stopped":
+            running.cancel()
+        elif how == "failed":
+            source.ending.set_exception(UpstreamBroken("provider", "broken"))
+        else:
+            source.ending.set_result(None)
+        with pytest.raises(UpstreamBusy):
+            async with account.slot("somebody", within=0.01):
+                pass
+        source.may_shut.set()
+        await asyncio.wait([running])
 
     assert account.held == 0
     assert running.cancelled() or isinstance(running.exception(), UpstreamBroken | None)
@@ -57,9 +59,21 @@ async def test_a_source_is_not_opened_where_no_connection_is_free() -> None:
     account, source = Account("provider", 1), Source()
     async with account.slot("somebody", within=0):
         with pytest.raises(UpstreamBusy):
-            await AdmittedSource(source, account, holder="news", within=0.01).run(Recorder())
+            await AdmittedSource(source, account, Berth("news"), within=0.01).run(Recorder())
 
     assert not source.opened.is_set()
+
+
+async def test_a_source_that_takes_no_connection_is_just_run() -> None:
+    source = Source()
+    running = asyncio.create_task(AdmittedSource(source, None, Berth("news"), within=0).run(Recorder()))
+    await source.opened.wait()
+
+    source.may_shut.set()
+    source.ending.set_exception(UpstreamBroken("provider", "broken"))
+
+    with pytest.raises(UpstreamBroken):
+        await running
 
 
 async def test_users_share_one_connection_until_the_last_leaves() -> None:

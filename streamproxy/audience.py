@@ -1,0 +1,503 @@
+"""Who watches what, and what has been served since the start."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from streamproxy.errors import UpstreamError
+from streamproxy.events import (
+    ClientConnected,
+    ClientDisconnected,
+    Event,
+    FailoverTriggered,
+    Splice,
+    StreamFailed,
+    StreamStarted,
+    StreamStopped,
+    UpstreamFailed,
+    UpstreamRecovered,
+    ViewerLagged,
+)
+from streamproxy.metrics import Histogram
+from streamproxy.model import Channel, Upstream
+
+BY_HAND = "manual"
+"""Why another upstream takes over that somebody has chosen."""
+
+_LONGEST_TEXT = 200
+"""Characters kept of what a client says about itself."""
+_SMOOTHING = 3.0
+"""Seconds over which a rate is taken."""
+
+
+class Viewer(Protocol):
+    """What serves somebody: a connection, or for HLS whoever asks now and then."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of media sent to them so far."""
+
+    @property
+    def segments(self) -> int:
+        """HLS segments sent to them so far."""
+
+    @property
+    def lag(self) -> int:
+        """Chunks that wait for them."""
+
+    @property
+    def overruns(self) -> int:
+        """Times that they were too slow and lost a part."""
+
+    @property
+    def skipped(self) -> int:
+        """Bytes that they lost that way."""
+
+    def stop(self) -> None:
+        """End them, soon."""
+
+
+class Visitor(NamedTuple):
+    """What a client says of itself.
+
+    Attributes:
+        address: Its IP address.
+        agent: Its User-Agent.
+        username: The name it gave; None for none.
+        client_id: The id it gave; None for none.
+    """
+
+    address: str
+    agent: str
+    username: str | None = None
+    client_id: str | None = None
+
+    @classmethod
+    def of(cls, address: str | None, agent: str, username: str | None, client_id: str | None) -> "Visitor":
+        """Make one of what a request says, whatever that is."""
+        return cls(
+            (address or "")[:_LONGEST_TEXT],
+            agent[:_LONGEST_TEXT],
+            username[:_LONGEST_TEXT] if username else None,
+            client_id[:_LONGEST_TEXT] if client_id else None,
+        )
+
+    def id_on(self, stream_id: str) -> str:
+        """Return the id it has as a client of a stream: its own, else one that is the same each time it comes."""
+        if self.client_id:
+            return self.client_id
+        told = f"{self.address}-{self.agent}-{stream_id}-{self.username}"
+        return f"client_{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+class Client:
+    """Somebody who watches a stream.
+
+    Attributes:
+        id: Tells them from others on the same stream.
+        visitor: What they say of themselves.
+        viewer: What serves them.
+        since: When they came, in UTC.
+        seen: When they last got something, in UTC.
+        rate: Bytes per second lately.
+    """
+
+    __slots__ = ("_overruns", "_sent", "id", "rate", "seen", "since", "viewer", "visitor")
+
+    def __init__(self, client_id: str, visitor: Visitor, viewer: Viewer) -> None:
+        self.id = client_id
+        self.visitor = visitor
+        self.viewer = viewer
+        self.since = self.seen = datetime.now(UTC)
+        self.rate = 0.0
+        self._sent = 0
+        self._overruns = 0
+
+    def sample(self, seconds: float) -> bool:
+        """Take note of what they got in the time since the last sample; tell whether they lost a part in it."""
+        sent = self.viewer.sent
+        if sent != self._sent:
+            self.seen = datetime.now(UTC)
+        weight = min(1.0, seconds / _SMOOTHING)
+        self.rate += weight * ((sent - self._sent) / seconds - self.rate)
+        self._sent = sent
+        lost = self.viewer.overruns > self._overruns
+        self._overruns = self.viewer.overruns
+        return lost
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has happened to a stream since the start.
+
+    Attributes:
+        received: Bytes that came from upstreams.
+        errors: Upstreams lost.
+        retries: Times that an upstream was opened after a loss.
+        failovers: Times that another upstream took over.
+        splices: Streams that were put together.
+        failures: Times that the stream was given up.
+        overruns: Times that viewers who have left were too slow.
+        skipped: Bytes that they lost that way.
+        sent: Bytes that viewers who have left got.
+        segments: Segments that they got.
+        clients: Viewers ever.
+    """
+
+    received: int = 0
+    errors: int = 0
+    retries: int = 0
+    failovers: int = 0
+    splices: int = 0
+    failures: int = 0
+    overruns: int = 0
+    skipped: int = 0
+    sent: int = 0
+    segments: int = 0
+    clients: int = 0
+
+
+class StreamRecord:
+    """What is known of a stream beyond its channel: who watches, and how it fares. It watches over the stream's feed.
+
+    Attributes:
+        channel: The channel, as it was when somebody last began to watch.
+        created: When it was made or first watched, in UTC.
+        seen: When somebody last came or left, in UTC.
+        counters: What has happened.
+        clients: Who watches, by client id.
+        preferred: Which upstream is the first to be tried: that which was chosen by hand, if one was.
+        index: Which upstream plays, or did last.
+        stand_in: The address that a service has named in the upstreams' place; None for none.
+        failed_over: When another upstream last took over, in UTC; None for never.
+        lost_since: Time of the loop since which nothing plays; None while something does, or before anything did.
+        error: Why the last upstream was lost; None if none was.
+    """
+
+    def __init__(self, channel: Channel, publish: Callable[[Event], None]) -> None:
+        self.channel = channel
+        self.created = self.seen = datetime.now(UTC)
+        self.counters = Counters()
+        self.clients: dict[str, Client] = {}
+        self.preferred = 0
+        self.index = 0
+        self.stand_in: Upstream | None = None
+        self.failed_over: datetime | None = None
+        self.lost_since: float | None = None
+        self.error: str | None = None
+        self._publish = publish
+        self._farewell: StreamStopped | None = None
+
+    @property
+    def sent(self) -> int:
+        """Bytes sent to all viewers, those who left included."""
+        return self.counters.sent + sum(client.viewer.sent for client in self.clients.values())
+
+    @property
+    def segments(self) -> int:
+        """Segments sent to all viewers, those who left included."""
+        return self.counters.segments + sum(client.viewer.segments for client in self.clients.values())
+
+    @property
+    def overruns(self) -> int:
+        """Times that viewers were too slow."""
+        return self.counters.overruns + sum(client.viewer.overruns for client in self.clients.values())
+
+    @property
+    def skipped(self) -> int:
+        """Bytes that viewers lost that way."""
+        return self.counters.skipped + sum(client.viewer.skipped for client in self.clients.values())
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second sent to all viewers lately."""
+        return sum(client.rate for client in self.clients.values())
+
+    @property
+    def upstream(self) -> Upstream:
+        """What plays, or will be the first to be tried."""
+        return self.stand_in or self.channel.upstreams[min(self.index, len(self.channel.upstreams) - 1)]
+
+    def enter(self, visitor: Visitor, viewer: Viewer) -> Client:
+        """Count somebody in. Only attendances call this."""
+        wanted = visitor.id_on(self.channel.id)
+        client_id = f"{wanted}_{secrets.token_hex(4)}" if wanted in self.clients else wanted
+        client = self.clients[client_id] = Client(client_id, visitor, viewer)
+        self.counters.clients += 1
+        self.seen = client.since
+        self._farewell = None
+        if len(self.clients) == 1:
+            self._tell_of_the_start(client)
+        self._publish(
+            ClientConnected(
+                stream_id=self.channel.id,
+                client_id=client.id,
+                user_agent=visitor.agent,
+                ip_address=visitor.address,
+                username=visitor.username,
+                stream_client_count=len(self.clients),
+                metadata=self.channel.metadata,
+            )
+        )
+        return client
+
+    def leave(self, client: Client) -> None:
+        """Count somebody out. Only attendances call this."""
+        del self.clients[client.id]
+        self.seen = datetime.now(UTC)
+        viewer, counters = client.viewer, self.counters
+        counters.sent += viewer.sent
+        counters.segments += viewer.segments
+        counters.overruns += viewer.overruns
+        counters.skipped += viewer.skipped
+        metadata = self.channel.metadata
+        self._publish(
+            ClientDisconnected(
+                stream_id=self.channel.id,
+                client_id=client.id,
+                bytes_served=viewer.sent,
+                segments_served=viewer.segments,
+                metadata=metadata,
+            )
+        )
+        if not self.clients:
+            usual = StreamStopped(
+                stream_id=self.channel.id,
+                reason="last_client_disconnected",
+                client_id=client.id,
+                bytes_served=viewer.sent,
+                metadata=metadata,
+            )
+            self._publish(self._farewell or usual)
+            self._farewell = None
+
+    def stop(self, farewell: StreamStopped) -> None:
+        """End all viewers; what is said of the end is published when the last has left, at once if there is none."""
+        if not self.clients:
+            self._publish(farewell)
+            return
+        self._farewell = farewell
+        for client in tuple(self.clients.values()):
+            client.viewer.stop()
+
+    def sample(self, seconds: float) -> None:
+        """Take note of what viewers got in the time since the last sample."""
+        for client in self.clients.values():
+            if client.sample(seconds):
+                viewer = client.viewer
+                self._publish(
+                    ViewerLagged(
+                        stream_id=self.channel.id,
+                        client_id=client.id,
+                        overruns=viewer.overruns,
+                        skipped=viewer.skipped,
+                    )
+                )
+
+    def lost(self, upstream: Upstream, error: UpstreamError) -> None:
+        """Take note that an upstream was lost, or could not be had."""
+        self.counters.errors += 1
+        self.error = error.reason
+        if self.lost_since is None:
+            self.lost_since = time.monotonic()
+        event = UpstreamFailed(
+            stream_id=self.channel.id, upstream=upstream.label, reason=error.reason, error_type=type(error).__name__
+        )
+        self._publish(event)
+
+    def tried_again(self) -> None:
+        """Take note that an upstream is opened after a loss."""
+        self.counters.retries += 1
+
+    def playing(self, upstream: Upstream, index: int | None, *, spliced: bool, reason: str) -> None:
+        """Take note that an upstream was put in force.
+
+        Args:
+            upstream: Which.
+            index: Its number among the channel's; None for one that a service has named.
+            spliced: Whether something played before it on the same line.
+            reason: Why, if it is another than before.
+        """
+        before = self.upstream
+        if index is not None:
+            self.index = index
+            if reason == BY_HAND:
+                self.preferred = index
+        self.stand_in = upstream if index is None else None
+        if spliced:
+            self.counters.splices += 1
+            self._publish(Splice(stream_id=self.channel.id, upstream=upstream.label))
+        if upstream != before:
+            self._tell_of_failover(before, upstream, reason)
+        if self.lost_since is not None:
+            seconds = round(time.monotonic() - self.lost_since, 3)
+            self.lost_since = None
+            event = UpstreamRecovered(stream_id=self.channel.id, upstream=upstream.label, seconds=seconds)
+            self._publish(event)
+
+    def choose(self, index: int) -> None:
+        """Take note that a stream which nobody watches is to begin with another upstream."""
+        self.preferred = index
+        self.playing(self.channel.upstreams[index], index, spliced=False, reason=BY_HAND)
+
+    def gave_up(self, error: UpstreamError) -> None:
+        """Take note that nothing can be had any more."""
+        self.counters.failures += 1
+        self.lost_since = None
+        self._publish(
+            StreamFailed(
+                stream_id=self.channel.id,
+                error=error.reason,
+                error_type=type(error).__name__,
+                reason="no_failover_available",
+                bytes_served=self.sent,
+                metadata=self.channel.metadata,
+            )
+        )
+
+    def _tell_of_the_start(self, client: Client) -> None:
+        self._publish(
+            StreamStarted(
+                stream_id=self.channel.id,
+                url=self.upstream.url,
+                client_id=client.id,
+                mode="direct_proxy",
+                metadata=self.channel.metadata,
+            )
+        )
+
+    def _tell_of_failover(self, before: Upstream, after: Upstream, reason: str) -> None:
+        self.counters.failovers += 1
+        self.failed_over = datetime.now(UTC)
+        self._publish(
+            FailoverTriggered(
+                stream_id=self.channel.id,
+                old_url=before.url,
+                new_url=after.url,
+                failover_index=self.index - 1,
+                attempt_number=self.counters.failovers,
+                reason=reason,
+                client_count=len(self.clients),
+                metadata=self.channel.metadata,
+            )
+        )
+
+
+class Audience:
+    """Who is watching, and what has been served since the start.
+
+    Attributes:
+        total: Viewers ever.
+        records: What is known of each stream that was made through the API or watched, by stream id.
+        first_byte: Seconds from a viewer's request to the first byte they are sent.
+        key_frame: Seconds from a viewer's joining to the first picture they can decode.
+    """
+
+    def __init__(self, publish: Callable[[Event], None] = lambda _: None) -> None:
+        """Start with nobody.
+
+        Args:
+            publish: Tells others of events.
+        """
+        self.total = 0
+        self.records: dict[str, StreamRecord] = {}
+        self.first_byte = Histogram()
+        self.key_frame = Histogram()
+        self._publish = publish
+        self._sent_before = 0
+        self._segments_before = 0
+        self._since = time.monotonic()
+        self._sampled = self._since
+
+    @property
+    def present(self) -> int:
+        """Viewers now."""
+        return sum(len(record.clients) for record in self.records.values())
+
+    @property
+    def sent(self) -> int:
+        """Bytes sent to all viewers, those who left included."""
+        return self._sent_before + sum(record.sent for record in self.records.values())
+
+    @property
+    def segments(self) -> int:
+        """HLS segments sent to all viewers, those who left included."""
+        return self._segments_before + sum(record.segments for record in self.records.values())
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._since
+
+    def record(self, channel: Channel) -> StreamRecord:
+        """Return what is known of a stream, from now on if nothing was."""
+        record = self.records.get(channel.id)
+        if record is None:
+            record = self.records[channel.id] = StreamRecord(channel, self._publish)
+        record.channel = channel
+        return record
+
+    def forget(self, stream_id: str) -> None:
+        """Drop what is known of a stream, unless somebody watches it; what was served still counts."""
+        record = self.records.get(stream_id)
+        if record and not record.clients:
+            del self.records[stream_id]
+            self._sent_before += record.sent
+            self._segments_before += record.segments
+
+    def retain(self, streams: Mapping[str, object]) -> None:
+        """Drop what is known of streams that are no more."""
+        for stream_id in self.records.keys() - streams.keys():
+            self.forget(stream_id)
+
+    def clients(self, client_id: str | None = None) -> Iterator[tuple[StreamRecord, Client]]:
+        """Yield who watches, with what.
+
+        Args:
+            client_id: Only who has this id, which may be on several streams; None for everybody.
+        """
+        for record in self.records.values():
+            if client_id is None:
+                yield from ((record, client) for client in record.clients.values())
+            elif client_id in record.clients:
+                yield record, record.clients[client_id]
+
+    def attend(self, channel: Channel, visitor: Visitor, viewer: Viewer) -> "Attendance":
+        """Count a viewer for the length of a `with` block."""
+        return Attendance(self, channel, visitor, viewer)
+
+    def sample(self) -> None:
+        """Take note of what everybody got lately; to be called about once a second."""
+        now = time.monotonic()
+        seconds, self._sampled = now - self._sampled, now
+        if seconds > 0:
+            for record in self.records.values():
+                record.sample(seconds)
+
+
+class Attendance:
+    """One viewer's stay; written out, since there is one for each: a generator would take twice the memory."""
+
+    __slots__ = ("_audience", "_channel", "_client", "_record", "_viewer", "_visitor")
+
+    def __init__(self, audience: Audience, channel: Channel, visitor: Visitor, viewer: Viewer) -> None:
+        self._audience = audience
+        self._channel = channel
+        self._visitor = visitor
+        self._viewer = viewer
+
+    def __enter__(self) -> Client:
+        self._audience.total += 1
+        self._record = self._audience.record(self._channel)
+        self._client = self._record.enter(self._visitor, self._viewer)
+        return self._client
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._record.leave(self._client)
