@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -450,9 +450,13 @@ class Audience:
             self._sent_before += record.sent
             self._segments_before += record.segments
 
-    def retain(self, streams: Mapping[str, object]) -> None:
-        """Drop what is known of streams that are no more."""
-        for stream_id in self.records.keys() - streams.keys():
+    def retain(self, is_known: Callable[[str], bool]) -> None:
+        """Drop what is known of streams that are no more.
+
+        Args:
+            is_known: Tells whether there is a stream of an id.
+        """
+        for stream_id in [known for known in self.records if not is_known(known)]:
             self.forget(stream_id)
 
     def clients(self, client_id: str | None = None) -> Iterator[tuple[StreamRecord, Client]]:

@@ -4,13 +4,16 @@
 StreamproxyError
 ├── ConfigError            the configuration cannot be used; lists every mistake
 ├── PlaylistError          a list of channels cannot be read or used
+├── StateError             what must survive a restart cannot be read or written
 └── UpstreamError          an upstream failed; `label` names it, never its URL
     ├── UpstreamUnreachable    no connection: name, route, refusal, TLS
     ├── UpstreamStalled        silent for longer than it may be
     ├── UpstreamRefused        answered with another status than 200
     ├── UpstreamBusy           not asked: all connections of its provider are in use
+    │   └── TranscodingBusy        not begun: all transcoding processes are in use
     ├── UpstreamOffline        has nothing on at present
     ├── UpstreamBroken         broke the protocol, or its connection broke
+    ├── TranscodeFailed        came, but ffmpeg could not make of it what was asked for
     └── UpstreamNotMedia       answered 200 with something that is not what it was taken for
         └── UpstreamThin       sends less than it must
 ```
@@ -35,6 +38,10 @@ class ConfigError(StreamproxyError):
 
 class PlaylistError(StreamproxyError):
     """A list of channels cannot be read or used; the text names the list, never its URL."""
+
+
+class StateError(StreamproxyError):
+    """A file that must survive a restart cannot be read or written; the text names it, and the remedy."""
 
 
 class UpstreamError(StreamproxyError):
@@ -74,8 +81,15 @@ class UpstreamRefused(UpstreamError):
 class UpstreamBusy(UpstreamError):
     """The upstream was not asked: all connections that its provider allows are in use. Viewers get 503."""
 
-    def __init__(self, label: str) -> None:
-        super().__init__(label, "all connections of the provider are in use")
+    def __init__(self, label: str, reason: str = "all connections of the provider are in use") -> None:
+        super().__init__(label, reason)
+
+
+class TranscodingBusy(UpstreamBusy):
+    """The upstream was not asked, as no transcoding process is free for it. Viewers get 503."""
+
+    def __init__(self, label: str, max_processes: int) -> None:
+        super().__init__(label, f"all {max_processes} transcoding processes are in use")
 
 
 class UpstreamOffline(UpstreamError):
@@ -84,6 +98,20 @@ class UpstreamOffline(UpstreamError):
 
 class UpstreamBroken(UpstreamError):
     """The upstream broke the protocol, or its connection broke."""
+
+
+class TranscodeFailed(UpstreamError):
+    """ffmpeg could not be started, gave up, crashed or hung.
+
+    Attributes:
+        produced: Whether any of the stream had come from it before.
+        said: Its last words, for logs; empty where it said nothing.
+    """
+
+    def __init__(self, label: str, reason: str, *, produced: bool, said: str = "") -> None:
+        super().__init__(label, reason)
+        self.produced = produced
+        self.said = said
 
 
 class UpstreamNotMedia(UpstreamError):

@@ -63,6 +63,7 @@ class Upstream:
         headers: Request headers beyond the program's own, User-Agent included where the channel has its own.
         kind: What is there; None where only the first answer will tell.
         account: The name of the provider's account, of which it takes a connection; empty for none that counts.
+        foreign: Given by somebody else than the owner: must not lead to this machine or to what only it can reach.
     """
 
     url: str = field(repr=False)
@@ -70,6 +71,7 @@ class Upstream:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     kind: StreamKind | None = None
     account: str = ""
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Channel:
         strict: Whether viewers get a head start of it and its upstream is given up at a short silence. Files are not.
         sticky: Whether a live stream that was lost is taken up again where a redirect had led.
         resolver_url: Who is asked for another address when an upstream is given up, a secret; None for nobody.
+        profile: Name of the profile it is transcoded with unless a viewer asks for another; None for none.
         metadata: What the configuration says of it, for the API.
     """
 
@@ -98,6 +101,7 @@ class Channel:
     strict: bool = False
     sticky: bool = False
     resolver_url: str | None = field(default=None, repr=False)
+    profile: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property

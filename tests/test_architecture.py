@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LAYERS = (
     {"errors", "model"},
-    {"config", "events", "metrics", "tasks", "logs"},
+    {"config", "events", "metrics", "state", "tasks", "logs"},
     {"formats"},
     {"sources", "broadcast", "playlist", "cluster", "webhooks", "audience"},
     {"web"},

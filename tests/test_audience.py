@@ -266,7 +266,7 @@ def test_what_is_forgotten_still_counts_and_who_watches_is_not_forgotten() -> No
         pass
 
     with audience.attend(NEWS, SOMEBODY, Watcher(5)):
-        audience.retain({})
+        audience.retain(lambda _: False)
         assert set(audience.records) == {"news"}
         assert (audience.sent, audience.segments) == (14, 1)
 

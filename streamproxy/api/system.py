@@ -1,58 +1,116 @@
-"""Is it alive: `/` and `/health`, in the shape that m3u-proxy's clients read."""
+"""Is it alive, what is it, and can it reach an address: in the shapes that m3u-proxy's clients read."""
 
-from typing import Any
+from importlib import metadata
 
 from aiohttp import web
 
 from streamproxy import __version__
-from streamproxy.web import AUDIENCE, BROADCASTS, LIBRARY, SETTINGS
+from streamproxy.api import models
+from streamproxy.api.contract import operation
+from streamproxy.api.representation import statistics
+from streamproxy.errors import UpstreamError, UpstreamRefused
+from streamproxy.formats import urls
+from streamproxy.model import Upstream
+from streamproxy.web import CLIENT, SETTINGS
 
 routes = web.RouteTableDef()
 
+_PATIENCE = 5.0
+"""Seconds for an address that is tried."""
+_NO_REDIS = {
+    "enabled": False,
+    "pooling_enabled": False,
+    "host": None,
+    "port": None,
+    "password": None,
+    "db": None,
+    "max_clients_per_stream": None,
+    "stream_timeout": None,
+    "sharing_strategy": None,
+}
+
 
 @routes.get("/")
-async def root(request: web.Request) -> web.Response:
+@operation("Say that it runs")
+async def root(request: web.Request) -> models.Root:
     """Say that it runs."""
-    statistics = _statistics(request)
-    return web.json_response(
-        {
-            "status": "running",
-            "message": "streamproxy is running",
-            "version": __version__,
-            "uptime": statistics["uptime_seconds"],
-            "streams": statistics["total_streams"],
-            "stats": statistics,
-        }
+    counted = statistics(request)
+    return models.Root(
+        status="running",
+        message="streamproxy is running",
+        version=__version__,
+        uptime=counted.uptime_seconds,
+        streams=counted.total_streams,
+        stats=counted,
     )
 
 
 @routes.get("/health")
-async def health(request: web.Request) -> web.Response:
+@operation("Say that it is well")
+async def health(request: web.Request) -> models.Health:
     """Say that it is well. Answered from memory: a failing upstream does not make the proxy ill."""
-    statistics = _statistics(request)
-    return web.json_response(
-        {
-            "status": "healthy",
-            "root_path": request.app[SETTINGS].config.server.root_path,
-            "version": __version__,
-            "uptime_seconds": statistics["uptime_seconds"],
-            "streams": statistics["total_streams"],
-            "active_streams": statistics["active_streams"],
-            "active_clients": statistics["active_clients"],
-            "total_bytes_served": statistics["total_bytes_served"],
-            "stats": statistics,
-        }
+    counted = statistics(request)
+    return models.Health(
+        status="healthy",
+        root_path=request.app[SETTINGS].config.server.root_path,
+        version=__version__,
+        uptime_seconds=counted.uptime_seconds,
+        streams=counted.total_streams,
+        active_streams=counted.active_streams,
+        active_clients=counted.active_clients,
+        total_bytes_served=counted.total_bytes_served,
+        stats=counted,
     )
 
 
-def _statistics(request: web.Request) -> dict[str, Any]:
-    audience = request.app[AUDIENCE]
-    return {
-        "total_streams": len(request.app[LIBRARY].catalog),
-        "active_streams": len(request.app[BROADCASTS].running),
-        "total_clients": audience.total,
-        "active_clients": audience.present,
-        "total_bytes_served": audience.sent,
-        "total_segments_served": audience.segments,
-        "uptime_seconds": int(audience.uptime),
-    }
+@routes.get("/info")
+@operation("Say what it is and how it is set up")
+async def info(request: web.Request) -> models.Info:
+    """Say what it is and how it is set up. There are no secrets in it."""
+    config = request.app[SETTINGS].config
+    return models.Info(
+        version=__version__,
+        ffmpeg_version=None,
+        streamlink_version=_version_of("streamlink"),
+        ytdlp_version=None,
+        hardware_acceleration={"enabled": False, "type": "cpu", "device": None, "ffmpeg_args": []},
+        redis=_NO_REDIS,
+        transcoding={"enabled": False, "profiles": {}},
+        configuration={
+            "default_user_agent": config.options.user_agent,
+            "client_timeout": config.hls.viewer_timeout,
+            "stream_timeout": config.api.stream_timeout,
+            "cleanup_interval": None,
+            "max_retries": config.retry.attempts,
+        },
+        worker={"worker_id": "single", "heartbeat_interval": None, "multi_worker_mode": False},
+    )
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@routes.post("/test-connection")
+@operation("Try an address")
+async def try_address(request: web.Request, body: models.ConnectionBody) -> models.ConnectionTried:
+    """Request an address, and tell how it answers. Always answered with 200."""
+    url = body.url.strip().rstrip("/")
+    shown = urls.redact(url)
+    foreign = not request.app[SETTINGS].config.api.local_urls
+    try:
+        async with request.app[CLIENT].open(Upstream(url, "test", foreign=foreign), timeout=_PATIENCE) as response:
+            status = response.status
+    except UpstreamRefused as error:
+        return models.ConnectionTried(
+            success=False, message=f"{shown} answered with {error.status}", status_code=error.status, url_tested=url
+        )
+    except UpstreamError as error:
+        message = f"Connection failed: {error.reason}"
+        return models.ConnectionTried(success=False, message=message, error=error.reason, url_tested=url)
+    return models.ConnectionTried(
+        success=True, message=f"Successfully connected to {shown}", status_code=status, url_tested=url
+    )

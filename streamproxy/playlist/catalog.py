@@ -181,6 +181,7 @@ def _add_list(
         strict=chosen(settings.strict_live_ts, config.strict_live_ts.enabled),
         sticky=chosen(settings.use_sticky_session, config.options.use_sticky_session),
         resolver_url=config.failover.resolver_url,
+        profile=settings.profile,
     )
     name, kind, headers = settings.name, settings.kind, settings.request_headers
     merged = refused = 0

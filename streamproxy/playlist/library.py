@@ -10,8 +10,10 @@ import structlog
 
 from streamproxy.config import Config, PlaylistConfig
 from streamproxy.errors import PlaylistError
+from streamproxy.model import Channel
 from streamproxy.playlist.cache import LastGood
 from streamproxy.playlist.catalog import Catalog, build
+from streamproxy.playlist.created import CreatedStreams
 from streamproxy.playlist.loader import Fetch, LoadedList, load, read
 from streamproxy.tasks import Tasks
 
@@ -31,17 +33,22 @@ class Library:
 
     Attributes:
         catalog: The channels now; replaced whole.
+        created: Those that were made through the API.
     """
 
-    def __init__(self, fetch: Fetch, tasks: Tasks, *, patience: float = 5.0) -> None:
+    def __init__(
+        self, fetch: Fetch, tasks: Tasks, *, created: CreatedStreams | None = None, patience: float = 5.0
+    ) -> None:
         """Start empty.
 
         Args:
             fetch: Downloads a list.
             tasks: Where lists that failed are tried again.
+            created: Channels that were made through the API; None for none yet.
             patience: Seconds to wait for slow lists before serving without them, or from their last good copy.
         """
         self.catalog = _EMPTY
+        self.created = CreatedStreams() if created is None else created
         self._fetch = fetch
         self._tasks = tasks
         self._patience = patience
@@ -50,6 +57,15 @@ class Library:
         self._late: list[asyncio.Task[None]] = []
         self._building = asyncio.Lock()
         self._courtesy = _Courtesy()
+
+    @property
+    def size(self) -> int:
+        """How many channels there are in all."""
+        return len(self.catalog) + len(self.created)
+
+    def find(self, name: str) -> Channel | None:
+        """Look a channel up by its id, with or without the extension of a media file behind it."""
+        return self.catalog.find(name) or self.created.find(name)
 
     async def load(self, config: Config) -> None:
         """Load the lists of a configuration, side by side, and put the new catalog in place.
@@ -61,6 +77,7 @@ class Library:
             await self._load(config)
 
     async def _load(self, config: Config) -> None:
+        self.created.configure(config)
         for task in self._late:
             task.cancel()
         attempts = [asyncio.create_task(load(settings, self._fetch)) for settings in config.playlists]

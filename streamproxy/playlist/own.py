@@ -25,6 +25,7 @@ def channel_of(name: str, stream: StreamConfig, config: Config) -> Channel:
         strict=chosen(stream.strict_live_ts, config.strict_live_ts.enabled),
         sticky=chosen(stream.use_sticky_session, config.options.use_sticky_session),
         resolver_url=stream.failover_resolver_url or config.failover.resolver_url,
+        profile=stream.profile,
         metadata=dict(stream.metadata),
     )
 

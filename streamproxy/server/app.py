@@ -1,15 +1,25 @@
 """The application: which paths lead where."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 
-from streamproxy.api import system
+from streamproxy.api import clients, events, stats, streams, system
 from streamproxy.outputs import hls, mpegts, playlist
-from streamproxy.web import answer_errors
+from streamproxy.web import FACES, Face, answer_errors, guard
 
-ROUTES = (system.routes, playlist.routes, hls.routes, mpegts.routes)
-"""In the order in which they are tried: the last holds `/{name}`, which would catch all."""
+ROUTES = (
+    (Face.API, system.routes),
+    (Face.API, streams.routes),
+    (Face.API, clients.routes),
+    (Face.API, stats.routes),
+    (Face.API, events.routes),
+    (Face.MEDIA, playlist.routes),
+    (Face.MEDIA, hls.routes),
+    (Face.MEDIA, mpegts.routes),
+)
+"""Whom they are for, which decides about who gets in, in the order in which they are tried: the last holds `/{name}`,
+which would catch all."""
 
 
 def make_app(root_path: str) -> web.Application:
@@ -18,12 +28,14 @@ def make_app(root_path: str) -> web.Application:
     Args:
         root_path: Where everything is served a second time; empty for nowhere.
     """
-    app = web.Application(middlewares=[answer_errors])
+    app = web.Application(middlewares=[answer_errors, guard])
     app.on_response_prepare.append(_sign)
     app[playlist.WRITTEN_LISTS] = playlist.WrittenLists()
+    faces: dict[web.AbstractRoute, Face] = {}
     for prefix in dict.fromkeys((root_path, "")):
-        for routes in ROUTES:
-            _add(app, prefix, routes)
+        for face, routes in ROUTES:
+            faces |= dict.fromkeys(_add(app, prefix, routes), face)
+    app[FACES] = faces
     return app
 
 
@@ -32,13 +44,13 @@ async def _sign(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "streamproxy"
 
 
-def _add(app: web.Application, prefix: str, routes: Iterable[web.AbstractRouteDef]) -> None:
+def _add(app: web.Application, prefix: str, routes: Iterable[web.AbstractRouteDef]) -> Iterator[web.AbstractRoute]:
     for route in routes:
         assert isinstance(route, web.RouteDef)
         paths = [prefix + route.path]
         if prefix and route.path == "/":
             paths.append(prefix)
         for path in paths:
-            app.router.add_route(route.method, path, route.handler)
+            yield app.router.add_route(route.method, path, route.handler)
             if route.method == "GET" and route.kwargs.get("allow_head", True):
-                app.router.add_route("HEAD", path, route.handler)
+                yield app.router.add_route("HEAD", path, route.handler)

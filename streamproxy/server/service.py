@@ -3,56 +3,30 @@
 import asyncio
 import contextlib
 import logging
-import secrets
 import socket
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from streamproxy.audience import Audience
-from streamproxy.broadcast.broadcast import Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
-from streamproxy.events import EventBus
-from streamproxy.formats import links
 from streamproxy.logs import OneLine
-from streamproxy.model import Channel, Source, Upstream
-from streamproxy.outputs.hls import HLS, HlsRelay
-from streamproxy.outputs.link_key import link_key
 from streamproxy.playlist.library import Library
-from streamproxy.playlist.loader import MAX_SIZE
-from streamproxy.server.app import make_app
-from streamproxy.server.feeds import feed_of
 from streamproxy.server.listener import Doorkeeper, connection_limit, listen, raise_descriptor_limit
 from streamproxy.server.notify import Notifier
-from streamproxy.sources import source_of
-from streamproxy.sources.accounts import Accounts
-from streamproxy.sources.admission import AdmittedSource
-from streamproxy.sources.berth import Berth
+from streamproxy.server.wiring import Wiring
 from streamproxy.sources.client import Client
-from streamproxy.sources.http import Whereabouts
-from streamproxy.sources.pages import PageResolver
-from streamproxy.sources.resolution import FailoverService
-from streamproxy.sources.slate import Slate, SlateSource
-from streamproxy.sources.streamlink_pages import find_stream
 from streamproxy.tasks import Tasks
-from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, EVENTS, LIBRARY, OPEN_FEED, SETTINGS
+from streamproxy.web import warn_if_open
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
 _HEADER_DEADLINE = 10.0
 """Seconds for a request's header to arrive; also how long an idle connection is kept."""
-
-_GRACE, _SHORT_GRACE = 3.0, 0.5
-"""Seconds to wait for a free connection of a provider: whoever has just left another channel has not quite left."""
-
-_SAMPLE_INTERVAL = 1.0
-"""Seconds from one look at how much viewers get to the next."""
 
 _STOP_DEADLINE = 4.0
 """Seconds for everything to end; a service manager waits longer, a person does not want to."""
@@ -104,13 +78,15 @@ class Service:
         descriptors = raise_descriptor_limit()
         relay = self.config.relay
         sockets = listen(server.host, server.port, send_buffer=relay.send_buffer, patience=relay.stuck_timeout)
+        warn_if_open(self.config)
         async with contextlib.AsyncExitStack() as stack:
             for listening in sockets:
                 stack.callback(listening.close)
             self.addresses = [listening.getsockname()[:2] for listening in sockets]
             tasks = await stack.enter_async_context(Tasks())
             client = await stack.enter_async_context(Client(self.config.options))
-            wiring = _Wiring(self, client, tasks)
+            wiring = Wiring(self, client, tasks)
+            stack.enter_context(wiring.listening())
             if not await self._unless_stopped(wiring.library.load(self.config)):
                 return
             runner = await _set_up(wiring.app)
@@ -120,7 +96,7 @@ class Service:
                 if self._notifier.watchdog_interval:
                     tasks.start(self._stay_alive(self._notifier.watchdog_interval), name="watchdog")
                 tasks.start(self._reload_when_asked(wiring), name="reload")
-                tasks.start(_sample(wiring.audience), name="audience")
+                tasks.start(wiring.keep_house(), name="housekeeping")
                 self._notifier.ready(_status(wiring.library))
                 announce(self)
                 await self._stopping.wait()
@@ -146,7 +122,7 @@ class Service:
             self._notifier.alive()
             await asyncio.sleep(interval)
 
-    async def _reload_when_asked(self, wiring: "_Wiring") -> None:
+    async def _reload_when_asked(self, wiring: Wiring) -> None:
         while True:
             await self._reload.wait()
             self._reload.clear()
@@ -158,6 +134,7 @@ class Service:
             else:
                 self._warn_of_what_needs_a_restart(config)
                 self.config = config
+                warn_if_open(config)
                 wiring.configure(config)
                 await wiring.library.load(config)
                 _log.info("reloaded", channels=len(wiring.library.catalog))
@@ -177,98 +154,6 @@ class Service:
         ]
         if changed:
             _log.warning("restart_needed", settings=changed)
-
-
-class _Wiring:
-    """Who knows whom."""
-
-    def __init__(self, service: Service, client: Client, tasks: Tasks) -> None:
-        self._service = service
-        self._client = client
-
-        async def fetch(upstream: Upstream, timeout: float) -> bytes:
-            return await client.fetch(upstream, timeout=timeout, limit=MAX_SIZE)
-
-        self.events = EventBus()
-        self.audience = Audience(self.events.publish)
-        self.library = Library(fetch, tasks)
-        self.accounts = Accounts(_limits(service.config), grace=_GRACE)
-        self.pages = PageResolver(find_stream)
-        self.broadcasts = BroadcastRegistry(self.open_feed, service.config.relay, tasks, lingering=self.accounts)
-        self.app = make_app(service.config.server.root_path)
-        self.app[SETTINGS] = service
-        self.app[LIBRARY] = self.library
-        self.app[BROADCASTS] = self.broadcasts
-        self.app[AUDIENCE] = self.audience
-        self.app[EVENTS] = self.events
-        self.app[OPEN_FEED] = self.open_feed
-        self.app[ACCOUNTS] = self.accounts
-        self.app[CLIENT] = client
-        self.hls = self.app[HLS] = HlsRelay(
-            client, tasks, self.audience, key=_link_key(service.config), accounts=self.accounts
-        )
-        self._configure_hls(service.config)
-
-    def open_feed(self, channel: Channel) -> Feed:
-        """Make what feeds a channel, without opening anything."""
-        config = self._service.config
-        # For as long as the feed, which runs one source after the other.
-        whereabouts = Whereabouts() if channel.sticky else None
-        resolve = None
-        if channel.resolver_url is not None:
-            resolve = FailoverService(channel, self._client, timeout=config.failover.resolver_timeout).resolve
-        berth = Berth(channel.id)
-        open_source = partial(self._open_source, channel, berth, whereabouts)
-        return feed_of(channel, config, open_source, _slate, resolve, berth, self.audience.record(channel))
-
-    def _open_source(
-        self, channel: Channel, berth: Berth, whereabouts: Whereabouts | None, upstream: Upstream
-    ) -> Source:
-        source = source_of(channel, upstream, self._client, self._service.config, self.pages, whereabouts)
-        account = self.accounts.of(upstream.account) if upstream.account else None
-        # Where there are others, waiting for this one is the slower way to a picture.
-        within = _GRACE if len(channel.upstreams) == 1 else _SHORT_GRACE
-        return AdmittedSource(source, account, berth, within=within)
-
-    def configure(self, config: Config) -> None:
-        """Use other settings for what starts from now on."""
-        self.broadcasts.configure(config.relay)
-        self.accounts.configure(_limits(config))
-        self._client.configure(config.options)
-        self._configure_hls(config)
-
-    def _configure_hls(self, config: Config) -> None:
-        self.hls.configure(
-            cache_size=config.hls.cache_size,
-            stall_timeout=config.relay.stall_timeout,
-            raw_urls=config.hls.raw_urls,
-            viewer_timeout=config.hls.viewer_timeout,
-        )
-
-
-def _slate(is_busy: bool) -> Source:
-    return SlateSource(Slate.BUSY if is_busy else Slate.UNAVAILABLE)
-
-
-def _limits(config: Config) -> dict[str, int | None]:
-    return {playlist.name: playlist.max_connections for playlist in config.playlists}
-
-
-def _link_key(config: Config) -> bytes:
-    if config.hls.link_key:
-        return links.key_from(config.hls.link_key)
-    try:
-        return link_key(config.state_dir)
-    except ConfigError as error:
-        # Not worth refusing to serve everything else: HLS players load the playlist again after a restart.
-        _log.warning("link_key_not_kept", reason=str(error), remedy="set state_dir, or hls.link_key")
-        return secrets.token_bytes(links.KEY_SIZE)
-
-
-async def _sample(audience: Audience) -> None:
-    while True:
-        await asyncio.sleep(_SAMPLE_INTERVAL)
-        audience.sample()
 
 
 async def _set_up(app: web.Application) -> web.AppRunner:

@@ -1,0 +1,45 @@
+"""What the HTTP faces share: the services, where clients are, what goes wrong, and who may do what."""
+
+from streamproxy.web.access import FACES, Face, Kind, guard, kind_of, warn_if_open
+from streamproxy.web.addresses import base_url, client_address, visitor_of
+from streamproxy.web.errors import Responder, answer_errors
+from streamproxy.web.services import (
+    ACCOUNTS,
+    AUDIENCE,
+    BROADCASTS,
+    CLIENT,
+    EVENTS,
+    LIBRARY,
+    OPEN_FEED,
+    SETTINGS,
+    Settings,
+    find_channel,
+)
+from streamproxy.web.tokens import is_authenticated, may_watch, shown
+
+__all__ = [
+    "ACCOUNTS",
+    "AUDIENCE",
+    "BROADCASTS",
+    "CLIENT",
+    "EVENTS",
+    "FACES",
+    "LIBRARY",
+    "OPEN_FEED",
+    "SETTINGS",
+    "Face",
+    "Kind",
+    "Responder",
+    "Settings",
+    "answer_errors",
+    "base_url",
+    "client_address",
+    "find_channel",
+    "guard",
+    "is_authenticated",
+    "kind_of",
+    "may_watch",
+    "shown",
+    "visitor_of",
+    "warn_if_open",
+]
