@@ -1,15 +1,23 @@
 """The connections of a provider's account, through the whole program: who gets one, who waits, who is refused."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from streamproxy.server import wiring
+from streamproxy.server.app import make_app
+from streamproxy.sources.accounts import Account
+from streamproxy.web import ACCOUNTS
+from tests.formats.splice.synthetic import Maker
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
-from tests.helpers.origin import Exchange, origin
+from tests.helpers.origin import OK, Exchange, origin
 from tests.helpers.provider import BUSY, FILM, on_account, provider, serial_of, short_grace  # noqa: F401 - a fixture
 from tests.helpers.proxy import running
 from tests.helpers.stream import PACKET, runs
+from tests.helpers.tscheck import check
 
 
 async def test_a_viewer_who_zaps_two_hundred_times_is_served_each_time(tmp_path: Path) -> None:
@@ -121,3 +129,81 @@ async def test_hls_that_is_passed_on_takes_a_connection_while_it_is_asked_for(tm
                     pass
         assert pages.total["/news.m3u8"] >= 1
         assert upstream.served == 0
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Account]:
+    """Find the account in the program that runs."""
+    made: list[web.Application] = []
+
+    def make(root_path: str) -> web.Application:
+        made.append(make_app(root_path))
+        return made[-1]
+
+    monkeypatch.setattr(wiring, "make_app", make)
+    return lambda: made[0][ACCOUNTS].of("provider")
+
+
+class StrictOrigin:
+    """Allows one connection at a time, and breaks the first of each path off when it is told to.
+
+    Attributes:
+        breaks: Set when the first connections break off.
+        refused: How many connections were one too many.
+        open: How many there are.
+    """
+
+    def __init__(self) -> None:
+        self.breaks = asyncio.Event()
+        self.refused = self.open = 0
+        self._begun: set[str] = set()
+
+    async def answer(self, exchange: Exchange) -> None:
+        self.open += 1
+        try:
+            if self.open > 1:
+                self.refused += 1
+                await exchange.send(b"HTTP/1.1 403 Too Many\r\nContent-Length: 0\r\n\r\n")
+            elif exchange.path in self._begun:
+                await exchange.send(OK + Maker().stream(90_000_000, 200))
+                await asyncio.Event().wait()
+            else:
+                self._begun.add(exchange.path)
+                await exchange.send(OK + Maker().stream(900_000, 100))
+                await self.breaks.wait()
+                exchange.reset()
+        finally:
+            self.open -= 1
+
+
+@pytest.mark.parametrize("mode", ["shared", "direct"])
+async def test_a_channel_that_breaks_off_is_not_robbed_of_its_connection(
+    tmp_path: Path, account: Callable[[], Account], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(wiring, "_GRACE", 0.7)
+    strict = StrictOrigin()
+    async with origin(strict.answer) as upstream, provider(1) as other:
+        streams = {
+            name: {"url": upstream.url(f"/{name}.ts"), "account": "provider", "mode": mode}
+            for name in ("news", "sport")
+        }
+        retry = {"attempts": 3, "delay": 0.1, "jitter": 0}
+        relay = {"chunk_size": 21 * PACKET, "chunk_delay": 0.01}
+        async with (
+            running(on_account(tmp_path, other, 1, streams=streams, retry=retry, relay=relay)) as proxy,
+            proxy.open("/stream/news.ts") as viewer,
+        ):
+            received = await viewer.reader.readexactly(400 * PACKET)
+            waiting = asyncio.create_task(proxy.get("/stream/sport.ts"))
+            while not account().waiting:
+                await asyncio.sleep(0.01)
+
+            strict.breaks.set()
+            received += await viewer.reader.readexactly(800 * PACKET)
+
+            refusal = await waiting
+            assert (refusal.status, refusal.headers["x-streamproxy-error"]) == (503, BUSY)
+            assert [exchange.path for exchange in upstream.exchanges] == ["/news.ts", "/news.ts"]
+            assert strict.refused == 0
+            assert (account().held, account().waiting) == (1, 0)
+        assert check(received).faults == []

@@ -15,12 +15,12 @@ from aiohttp import web
 from streamproxy.broadcast.continuity import Continuity
 from streamproxy.formats.hls import window
 from streamproxy.formats.mpegts import PACKET_SIZE
-from streamproxy.server import feeds, service
+from streamproxy.server import feeds, wiring
 from streamproxy.server.app import make_app
 from streamproxy.sources.slate import Slate, slate_clip
 from streamproxy.web import BROADCASTS
 from tests.formats.splice.playing import decode, entries, faults, of_pid, starts, times
-from tests.formats.splice.sources import cut, foreign, hevc, radio, usual, wrapping
+from tests.formats.splice.sources import cut, foreign, hevc, open_groups_of_hevc, radio, usual, wrapping
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.hls_origin import Answer, HlsOrigin, hls_origin, media
 from tests.helpers.media import transport_stream
@@ -294,6 +294,22 @@ async def test_there_is_no_seam_on_the_way_to_a_backup_and_back(tmp_path: Path, 
     assert without_pauses(data, other_codec=two is hevc) == []
 
 
+@one_loop
+async def test_pictures_of_hevc_that_refer_to_others_are_not_mixed_up(tmp_path: Path) -> None:
+    first = cut(open_groups_of_hevc(0x100, 0, ()), 0, 0.6)
+    second = cut(open_groups_of_hevc(0x140, 700, ()), 0.1, 1)
+
+    (data,), opened = await watched(tmp_path, [closes(first), 404], [second], retry=AGAIN)
+
+    assert opened == ["/one", "/one", "/two"]
+    assert faults(data) == []
+    player = decode(data)
+    assert player.complaints == ""
+    # Three pictures are seen before the entry point, and so are left out; two have yet to be shown at the seam.
+    expected = pictures_in(first) - 1 + from_entry(second) - 3
+    assert expected - 2 <= player.frames["video"] <= expected
+
+
 def from_entry(part: bytes) -> int:
     """Count the pictures from the first key frame on."""
     return sum(at >= key_frames(part)[0] for at in starts(part, pid_of_video(part)))
@@ -344,7 +360,7 @@ def apps(monkeypatch: pytest.MonkeyPatch) -> list[web.Application]:
         made.append(make_app(root_path))
         return made[-1]
 
-    monkeypatch.setattr(service, "make_app", make)
+    monkeypatch.setattr(wiring, "make_app", make)
     return made
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from streamproxy.config import Config
-from streamproxy.server import service
+from streamproxy.server import wiring
 from tests.helpers.origin import OK
 from tests.helpers.proxy import config
 from tests.helpers.stream import packets
@@ -227,5 +227,5 @@ def on_account(folder: Path, provider: Provider, limit: int, **settings: Any) ->
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a free connection for moments instead of seconds."""
-    monkeypatch.setattr(service, "_GRACE", 0.2)
-    monkeypatch.setattr(service, "_SHORT_GRACE", 0.1)
+    monkeypatch.setattr(wiring, "_GRACE", 0.2)
+    monkeypatch.setattr(wiring, "_SHORT_GRACE", 0.1)

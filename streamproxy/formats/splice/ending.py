@@ -26,6 +26,7 @@ _LONGEST_CLOCK_STEP = TICKS_PER_SECOND // 2
 _USUAL_STEP = {"picture": TICKS_PER_SECOND // 25, "sound": TICKS_PER_SECOND * 1024 // 48_000, "clock": 1_800}
 """Durations to go by where a stream is too short to tell."""
 
+_HEADER_SIZE = 6
 _HIGH_BITS = bytes(byte & 0x1F for byte in range(256))
 
 
@@ -39,6 +40,8 @@ class Ending:
         presentation_time: The presentation time of a next picture, after all that are there.
         sound: The presentation time at which the sound of each PID ends.
         clock: The clock (PCR) that would come next.
+        last_picture: The first 6 bytes of the PES packet of the video that began last, up to its length; empty if it
+            is scrambled, or was not seen.
     """
 
     counters: Mapping[int, int] = field(default_factory=dict)
@@ -46,6 +49,7 @@ class Ending:
     presentation_time: int | None = None
     sound: Mapping[int, int] = field(default_factory=dict)
     clock: int | None = None
+    last_picture: bytes = b""
 
     @property
     def sound_time(self) -> int | None:
@@ -67,6 +71,7 @@ def read_ending(chunks: Iterable[bytes], program: Program | None) -> Ending:
     tracks = {**video, **sound}
     lead_pid, lead = next(iter(tracks.items()), (NULL_PID, _Times()))
     clock = _Clock(program.pcr_pid if program else NULL_PID, lead_pid, lead)
+    last_picture = b""
     for chunk in chunks:
         columns = Columns(chunk)
         pids = zip(columns.flags.translate(_HIGH_BITS), columns.pid_low, strict=True)
@@ -75,12 +80,15 @@ def read_ending(chunks: Iterable[bytes], program: Program | None) -> Ending:
         counters |= {high << 8 | low: control & 0x0F for (high, low), control in last.items()}
         clock.read(chunk, columns)
         _read_times(chunk, columns, tracks)
+        for pid in video:
+            last_picture = _newest_header(chunk, columns, pid, last_picture)
     return Ending(
         counters,
         lead.next_decode_time if video else None,
         lead.next_presentation_time if video else None,
         {pid: end for pid, times in sound.items() if (end := times.sound_end) is not None},
         clock.next,
+        last_picture,
     )
 
 
@@ -91,6 +99,20 @@ def _read_times(chunk: bytes, columns: Columns, tracks: Mapping[int, "_Times"]) 
         payload = payload_position(chunk, at)
         if track is not None and payload is not None:
             track.add(*pes_times(chunk, payload))
+
+
+def _newest_header(chunk: bytes, columns: Columns, pid: int, before: bytes) -> bytes:
+    """Return the first bytes of the last PES packet that begins on a PID; what was found before if none does."""
+    packets = columns.of_pid(pid)
+    if packets & columns.scrambled():
+        return b""
+    numbers = columns.indices(packets & columns.unit_starts())
+    if not numbers:
+        return before
+    at = numbers[-1] * PACKET_SIZE
+    payload = payload_position(chunk, at)
+    header = b"" if payload is None else chunk[payload : min(payload + _HEADER_SIZE, at + PACKET_SIZE)]
+    return header if len(header) == _HEADER_SIZE and header.startswith(b"\0\0\1") else b""
 
 
 class _Steps:

@@ -22,6 +22,7 @@ from streamproxy.formats.splice.ending import Ending
 from streamproxy.formats.splice.gates import Gate, Verdict
 from streamproxy.formats.splice.layout import Layout, follow
 from streamproxy.formats.splice.routes import Route, Routes, numbers
+from streamproxy.formats.splice.sequence_end import sequence_end
 from streamproxy.formats.splice.sheet import Printed, Sheet
 from streamproxy.formats.splice.timing import Shift
 
@@ -56,6 +57,7 @@ class Rewriter:
         self._ending = ending
         self._shift = shift
         self._counters = dict(ending.counters)
+        self._farewell = self._end(layout.program)
         self._programs = follow(tables)
         if self._programs.program is None:
             raise ValueError("tables without a program")
@@ -83,7 +85,7 @@ class Rewriter:
         Args:
             before: The packets before the entry point.
         """
-        tables = self._table(PAT_PID) + self._table(self._pmt_pid)
+        tables = self._farewell + self._table(PAT_PID) + self._table(self._pmt_pid)
         if not self._shift.continuous:
             tables += self._clock_jump()
         # A clock of before the entry point would be before the clock that the output has reached.
@@ -93,6 +95,15 @@ class Rewriter:
             if (since := self._silent_since(stream.pid)) is not None:
                 self._gates[stream.pid] = Gate(since, strict=True)
         return tables + self._rewrite(before, with_tables=False).data
+
+    def _end(self, program: Program | None) -> bytes:
+        """Return what ends the video of the output as it was."""
+        end = sequence_end(program, self._ending)
+        if end is None:
+            return b""
+        pid, packet = end
+        self._counters[pid] = packet[3] & 0x0F
+        return packet
 
     def _clock_jump(self) -> bytes:
         """Return what announces a clock that does not go on from the one before."""

@@ -51,6 +51,12 @@ def fine_sound(*, sample_rate: int = 48_000, clock: float = 0) -> bytes:
     return transport_stream(tracks=(sample_rate,), clock=clock, muxer=("-pes_payload_size", "16"))
 
 
+def open_groups_of_hevc(start_pid: int, clock: float, muxer: tuple[str, ...]) -> bytes:
+    """Like `open_groups`, in HEVC: but for the first, no entry point makes decoders begin anew."""
+    # A multiple of four: what is decoded behind an entry point comes in fours, the last of which is one.
+    return transport_stream(video="libx265", b_frames=3, group=24, start_pid=start_pid, clock=clock, muxer=muxer)
+
+
 def open_groups() -> bytes:
     """Pictures that come after an entry point refer to some before it."""
     return transport_stream(video="mpeg2video", audio="mp2", b_frames=2, clock=60)
