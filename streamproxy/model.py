@@ -88,6 +88,7 @@ class Channel:
         strict: Whether viewers get a head start of it and its upstream is given up at a short silence. Files are not.
         sticky: Whether a live stream that was lost is taken up again where a redirect had led.
         resolver_url: Who is asked for another address when an upstream is given up, a secret; None for nobody.
+        resolver_foreign: Whether that is somebody else's choice; see `Upstream.foreign`.
         profile: Name of the profile it is transcoded with unless a viewer asks for another; None for none.
         metadata: What the configuration says of it, for the API.
     """
@@ -101,6 +102,7 @@ class Channel:
     strict: bool = False
     sticky: bool = False
     resolver_url: str | None = field(default=None, repr=False)
+    resolver_foreign: bool = False
     profile: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 

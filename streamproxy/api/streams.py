@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
+from urllib.parse import urlsplit
 
 from aiohttp import web
 

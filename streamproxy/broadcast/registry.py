@@ -44,6 +44,7 @@ class BroadcastRegistry:
         tasks: Tasks,
         *,
         lingering: Lingering | None = None,
+        ended: Callable[[Broadcast], object] = lambda _: None,
     ) -> None:
         """Start with no channel running.
 
@@ -52,18 +53,25 @@ class BroadcastRegistry:
             relay: History, queue and linger.
             tasks: Where broadcasts run.
             lingering: Who may stop channels that run on although nobody watches; None for nobody.
+            ended: Called with each broadcast whose feed is shut.
         """
         self._open_feed = open_feed
         self._relay = relay
         self._tasks = tasks
         self._lingering = lingering
+        self._ended = ended
         self._entries: dict[str, _Entry] = {}
-        self._alive: set[asyncio.Task[None]] = set()
+        self._alive: dict[asyncio.Task[None], Broadcast] = {}
 
     @property
     def running(self) -> list[Broadcast]:
         """The broadcasts that can be joined."""
         return [entry.broadcast for entry in self._entries.values() if not entry.broadcast.closed]
+
+    @property
+    def alive(self) -> list[Broadcast]:
+        """The broadcasts whose feed is not shut yet."""
+        return list(self._alive.values())
 
     def configure(self, relay: RelayConfig) -> None:
         """Use other settings for what starts from now on."""
@@ -88,6 +96,11 @@ class BroadcastRegistry:
         broadcast.detach(reader)
         self._stop_if_unwatched(broadcast)
 
+    def stop(self, channel_id: str) -> None:
+        """Stop a channel, if it is running; its viewers are at its end."""
+        if entry := self._entries.get(channel_id):
+            self._stop(entry)
+
     async def close(self) -> None:
         """Stop every channel, and wait until its source is shut."""
         for entry in self._entries.values():
@@ -108,13 +121,13 @@ class BroadcastRegistry:
         )
         task = self._tasks.start(broadcast.run(), name=f"broadcast {channel.id}")
         self._entries[channel.id] = _Entry(broadcast, task)
-        self._alive.add(task)
+        self._alive[task] = broadcast
         task.add_done_callback(lambda _: self._forget(channel.id, task))
         return broadcast
 
     def _forget(self, channel_id: str, task: asyncio.Task[None]) -> None:
         """Drop what has ended, unless its predecessor still holds the turn: then that one's end drops it."""
-        self._alive.discard(task)
+        self._ended(self._alive.pop(task))
         entry = self._entries.get(channel_id)
         if entry and entry.task.done() and not entry.broadcast.turn.locked():
             del self._entries[channel_id]

@@ -274,13 +274,16 @@ async def _serve(request: web.Request, channel: Channel) -> web.StreamResponse:
 
 
 async def _serve_shared(request: web.Request, channel: Channel, response: LiveResponse) -> web.StreamResponse:
+    came = asyncio.get_running_loop().time()
     async with request.app[BROADCASTS].join(channel) as reader:
         response.content_type = reader.format.media_type
         try:
             connection = await _begin(request, response)
         except ConnectionError:
             return response
-        with request.app[AUDIENCE].attend(channel, visitor_of(request), SharedViewer(connection, reader)):
+        audience = request.app[AUDIENCE]
+        audience.first_byte.add(asyncio.get_running_loop().time() - came)
+        with audience.attend(channel, visitor_of(request), SharedViewer(connection, reader)):
             _log.info("viewer_joined", channel=channel.id, client=request.remote)
             try:
                 if reader.format.header:

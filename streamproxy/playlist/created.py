@@ -161,6 +161,7 @@ class CreatedStreams:
             strict=chosen(order.strict_live_ts, config.strict_live_ts.enabled),
             sticky=chosen(order.use_sticky_session, config.options.use_sticky_session),
             resolver_url=order.failover_resolver_url or config.failover.resolver_url,
+            resolver_foreign=order.failover_resolver_url is not None and not config.api.local_urls,
             profile=order.profile,
             metadata=order.metadata,
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 
-from streamproxy.api import clients, events, stats, streams, system
+from streamproxy.api import clients, events, metrics, stats, streams, system
 from streamproxy.outputs import hls, mpegts, playlist
 from streamproxy.web import FACES, Face, answer_errors, guard
 
@@ -14,6 +14,7 @@ ROUTES = (
     (Face.API, clients.routes),
     (Face.API, stats.routes),
     (Face.API, events.routes),
+    (Face.API, metrics.routes),
     (Face.MEDIA, playlist.routes),
     (Face.MEDIA, hls.routes),
     (Face.MEDIA, mpegts.routes),
@@ -22,18 +23,19 @@ ROUTES = (
 which would catch all."""
 
 
-def make_app(root_path: str) -> web.Application:
+def make_app(root_path: str, tables: Iterable[tuple[Face, web.RouteTableDef]] = ROUTES) -> web.Application:
     """Make the application; its services are put under their keys by the caller.
 
     Args:
         root_path: Where everything is served a second time; empty for nowhere.
+        tables: What is served to whom.
     """
     app = web.Application(middlewares=[answer_errors, guard])
     app.on_response_prepare.append(_sign)
     app[playlist.WRITTEN_LISTS] = playlist.WrittenLists()
     faces: dict[web.AbstractRoute, Face] = {}
     for prefix in dict.fromkeys((root_path, "")):
-        for face, routes in ROUTES:
+        for face, routes in tables:
             faces |= dict.fromkeys(_add(app, prefix, routes), face)
     app[FACES] = faces
     return app

@@ -1,6 +1,5 @@
 """Who knows whom: the services, put together from the settings in force."""
 
-import asyncio
 import itertools
 import secrets
 from contextlib import ExitStack
@@ -10,8 +9,9 @@ from functools import partial
 import structlog
 
 from streamproxy.api.events import EVENT_LOG, EventLog
+from streamproxy.api.metrics import METRICS, LoopLag, StreamproxyCollector, registry_of
 from streamproxy.audience import Audience
-from streamproxy.broadcast.broadcast import Feed
+from streamproxy.broadcast.broadcast import Broadcast, Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError, StateError
@@ -70,19 +70,27 @@ class Wiring:
         self.library = Library(fetch, tasks, created=CreatedStreams(_kept_in(config, "streams.json")))
         self.accounts = Accounts(_limits(config), grace=_GRACE)
         self.pages = PageResolver(find_stream)
-        self.broadcasts = BroadcastRegistry(self.open_feed, config.relay, tasks, lingering=self.accounts)
+        self.broadcasts = BroadcastRegistry(
+            self.open_feed, config.relay, tasks, lingering=self.accounts, ended=self._count
+        )
         self.app = make_app(config.server.root_path)
         self.app[SETTINGS] = settings
         self.app[LIBRARY] = self.library
         self.app[BROADCASTS] = self.broadcasts
         self.app[AUDIENCE] = self.audience
         self.app[EVENTS] = self.events
+        self._lag = LoopLag()
+        collector = StreamproxyCollector(self.audience, self.library, self.broadcasts, self.accounts, self._lag)
+        self.app[METRICS] = registry_of(collector)
         self.log = self.app[EVENT_LOG] = EventLog()
         self.app[OPEN_FEED] = self.open_feed
         self.app[ACCOUNTS] = self.accounts
         self.app[CLIENT] = client
         self.hls = self.app[HLS] = HlsRelay(client, tasks, self.audience, key=_link_key(config), accounts=self.accounts)
         self._configure_hls(config)
+
+    def _count(self, broadcast: Broadcast) -> None:
+        self.audience.record(broadcast.channel).counters.received += broadcast.received
 
     def open_feed(self, channel: Channel) -> Feed:
         """Make what feeds a channel, without opening anything."""
@@ -114,7 +122,7 @@ class Wiring:
     async def keep_house(self) -> None:
         """Take note of what viewers get, and forget what is over, until cancelled."""
         for second in itertools.count():
-            await asyncio.sleep(1)
+            await self._lag.sleep(1)
             self.audience.sample()
             if second % _SWEEP == 0:
                 await self._sweep()

@@ -49,6 +49,11 @@ class Account:
         return len(self._held)
 
     @property
+    def limit(self) -> int | None:
+        """How many there may be at once; None for any number."""
+        return self._max_connections
+
+    @property
     def waiting(self) -> int:
         """How many wait for one."""
         return len(self._waiting)
@@ -235,6 +240,10 @@ class Accounts:
         if account is None:
             account = self._accounts[label] = Account(label, self._limits.get(label), self._unwatched)
         return account
+
+    def active(self) -> list[Account]:
+        """Return the accounts of which connections are in use, or waited for."""
+        return [account for account in list(self._accounts.values()) if account.held or account.waiting]
 
     def slot(self, label: str, holder: str) -> AbstractAsyncContextManager[object]:
         """Make a slot of a provider's account, with the usual grace.

@@ -23,7 +23,8 @@ from streamproxy.errors import (
 )
 from streamproxy.formats import urls
 from streamproxy.model import Upstream, merged_headers
-from streamproxy.sources.resolver import Resolver
+from streamproxy.sources.guard import ForbiddenAddressError
+from streamproxy.sources.sessions import Sessions
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_HOPS = 10
@@ -31,14 +32,12 @@ _BODY = frozenset({200, 203, 206})
 _OWN_TO_AN_ORIGIN = frozenset({"authorization", "cookie"})
 """Request headers that a redirect to another origin does not get."""
 
-_HEADER_LINE = 64 << 10
-"""Bytes of a header line; providers' cookies and signed locations outgrow the usual 8 KiB."""
-
 
 class Client:
     """Opens upstreams, one cookie jar per provider.
 
-    An async context manager: leaving it closes every connection.
+    Where an upstream is foreign, no connection for it leads to this machine or its neighbourhood, whatever its address,
+    a redirect or a name server says. An async context manager: leaving it closes every connection.
     """
 
     def __init__(self, options: OptionsConfig) -> None:
@@ -48,12 +47,8 @@ class Client:
             options: User agent, timeout and read-ahead.
         """
         self._options = options
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._sessions = Sessions()
         self._read_buffer = bytearray()
-        # No limit: the default makes the 101st live stream wait for ever. No reuse: a connection that the other side
-        # has just given up costs a failed request, and live streams never give theirs back.
-        self._resolver = Resolver()
-        self._connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=self._resolver, ttl_dns_cache=30)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,10 +56,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for session in self._sessions.values():
-            await session.close()
-        await self._connector.close()
-        await self._resolver.close()
+        await self._sessions.close()
 
     def read_buffer(self, size: int) -> bytearray:
         """Return the buffer into which connections of this event loop read, by turns.
@@ -114,12 +106,13 @@ class Client:
         response = None
         if timeout is None:
             timeout = self._options.timeout
+        ahead = max(1 << 16, self._options.buffer_size // 2) if read_ahead is None else read_ahead
         try:
             try:
                 async with asyncio.timeout(timeout):
-                    session = self._session(upstream.label)
-                    send = partial(session.request, method, allow_redirects=False, read_bufsize=read_ahead, data=body)
-                    response = await self._follow(upstream, headers or {}, send, at, moved)
+                    with self._sessions.session(upstream) as session:
+                        send = partial(session.request, method, allow_redirects=False, read_bufsize=ahead, data=body)
+                        response = await self._follow(upstream, headers or {}, send, at, moved)
             except TimeoutError as error:
                 reason = f"the upstream did not answer within {timeout:g} s"
                 raise UpstreamStalled(upstream.label, reason) from error
@@ -186,24 +179,6 @@ class Client:
                 moved(address)
         raise UpstreamBroken(upstream.label, f"the upstream redirected more than {_MAX_HOPS} times")
 
-    def _session(self, label: str) -> aiohttp.ClientSession:
-        session = self._sessions.get(label)
-        if session is None:
-            session = self._sessions[label] = aiohttp.ClientSession(
-                connector=self._connector,
-                connector_owner=False,
-                # Providers live at bare IP addresses, whose cookies are dropped otherwise.
-                cookie_jar=aiohttp.CookieJar(unsafe=True),
-                timeout=aiohttp.ClientTimeout(total=None),
-                auto_decompress=False,
-                requote_redirect_url=False,
-                max_line_size=_HEADER_LINE,
-                max_field_size=_HEADER_LINE,
-                max_headers=512,
-                read_bufsize=max(1 << 16, self._options.buffer_size // 2),
-            )
-        return session
-
 
 def _checked(address: str, label: str) -> str:
     """Make an address fit for the wire, if it is one that may be opened at all."""
@@ -251,6 +226,9 @@ async def _shut(response: aiohttp.ClientResponse) -> None:
 
 def _name(error: aiohttp.ClientError | OSError, label: str) -> UpstreamError:
     """Translate what the library raised. The text is the class of the error: its message may hold the URL."""
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ForbiddenAddressError):
+        reason = "the address leads to this machine or its neighbourhood, which api.local_urls forbids"
+        return UpstreamUnreachable(label, reason)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return UpstreamUnreachable(label, "the upstream's host name is not known")
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):

@@ -127,8 +127,12 @@ class PageResolver:
         Raises:
             UpstreamOffline: There is none at present.
             UpstreamNotMedia: There is none that can be played, or nothing that could find it.
-            UpstreamError: The page could not be read.
+            UpstreamError: The page could not be read, or is not to be.
         """
+        if upstream.foreign:
+            # Whoever looks at pages makes connections of its own, which lead wherever a site wants.
+            reason = "the upstream is a web page; such addresses given through the API need api.local_urls"
+            raise UpstreamNotMedia(upstream.label, reason)
         key = _key(upstream, quality)
         look = self._looks.get(key)
         if look is None or not look.stands(self._clock()):

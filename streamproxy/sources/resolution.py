@@ -50,7 +50,12 @@ class FailoverService:
         self._channel = channel
         self._client = client
         self._timeout = timeout
-        self._service = Upstream(channel.resolver_url, "failover resolver", {"Content-Type": "application/json"})
+        self._service = Upstream(
+            channel.resolver_url,
+            "failover resolver",
+            {"Content-Type": "application/json"},
+            foreign=channel.resolver_foreign,
+        )
         self._log = _log.bind(channel=channel.id)
 
     async def resolve(self, lost: Upstream, named: int, error: UpstreamError) -> Upstream | None:

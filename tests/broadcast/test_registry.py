@@ -180,7 +180,7 @@ class Scene:
         await self.registry.close()
         assert self._running.total() == 0
         await one_turn()
-        assert (self.registry.running, self.registry._entries, self.registry._alive) == ([], {}, set())
+        assert (self.registry.running, self.registry._entries, self.registry._alive) == ([], {}, {})
         assert not self.unwatched.stops
 
     def _open_source(self, channel: Channel) -> ScriptedSource:
@@ -842,5 +842,5 @@ async def _rage(storm: Storm, plans: list[Plan]) -> None:
                 visit.result()
         await asyncio.sleep(storm.linger + 3)
         assert +storm.open == Counter()
-        assert (registry.running, registry._entries, registry._alive, tasks._running) == ([], {}, set(), set())
+        assert (registry.running, registry._entries, registry._alive, tasks._running) == ([], {}, {}, set())
         assert not unwatched.stops

@@ -3,27 +3,30 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
 _ANSWERED, _NO_SUCH_NAME = 0x8180, 0x8183
-_A, _INTERNET = 1, 1
+_A, _AAAA, _INTERNET = 1, 28, 1
+
+Addresses = str | Sequence[str] | None
+"""One address or several; None for no answer."""
 
 
 @dataclass
 class NameServer(asyncio.DatagramProtocol):
-    """Knows IPv4 addresses (RFC 1035).
+    """Knows addresses (RFC 1035, RFC 3596).
 
     Attributes:
-        names: Address by name; None for a name that it does not answer for. Any other does not exist.
+        names: Addresses by name; None for a name that it does not answer for. Any other does not exist.
         asked: Names in the order in which they were asked for.
         questioned: Whether it was asked for anything yet.
         port: Where it listens on 127.0.0.1.
     """
 
-    names: Mapping[str, str | None]
+    names: Mapping[str, Addresses]
     asked: list[str] = field(default_factory=list)
     questioned: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
@@ -44,19 +47,24 @@ class NameServer(asyncio.DatagramProtocol):
         name = ".".join(labels)
         self.asked.append(name)
         self.questioned.set()
-        address = self.names.get(name, "")
-        if address is None:
+        known = self.names.get(name, ())
+        if known is None:
             return
-        answer = b""
-        if address and kind == _A:
-            answer = struct.pack("!HHHIH", 0xC00C, _A, _INTERNET, 60, 4) + socket.inet_aton(address)
-        flags = _ANSWERED if address else _NO_SUCH_NAME
-        head = data[:2] + struct.pack("!HHHHH", flags, 1, 1 if answer else 0, 0, 0)
-        self._transport.sendto(head + question + answer, addr)
+        known = [known] if isinstance(known, str) else known
+        answers = [_record(address) for address in known if (":" in address) == (kind == _AAAA)]
+        head = data[:2] + struct.pack("!HHHHH", _ANSWERED if known else _NO_SUCH_NAME, 1, len(answers), 0, 0)
+        self._transport.sendto(head + question + b"".join(answers), addr)
+
+
+def _record(address: str) -> bytes:
+    """Write an address as an answer to the question, good for this once."""
+    kind, family = (_AAAA, socket.AF_INET6) if ":" in address else (_A, socket.AF_INET)
+    packed = socket.inet_pton(family, address)
+    return struct.pack("!HHHIH", 0xC00C, kind, _INTERNET, 0, len(packed)) + packed
 
 
 @asynccontextmanager
-async def name_server(names: Mapping[str, str | None]) -> AsyncIterator[NameServer]:
+async def name_server(names: Mapping[str, Addresses]) -> AsyncIterator[NameServer]:
     """Run a name server for the length of the block."""
     loop = asyncio.get_running_loop()
     transport, server = await loop.create_datagram_endpoint(lambda: NameServer(names), ("127.0.0.1", 0))

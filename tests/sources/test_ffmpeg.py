@@ -1,7 +1,6 @@
 """A process that stands for ffmpeg: how it is fed, heard, and above all ended."""
 
 import asyncio
-import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,29 +10,20 @@ import structlog
 
 from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamStalled
-from streamproxy.sources.ffmpeg import LAST_WORDS, Ffmpeg, Pipe, find_ffmpeg, pipes
+from streamproxy.sources.ffmpeg import Ffmpeg, find_ffmpeg
+from streamproxy.sources.pipes import Pipe, pipes
+from streamproxy.sources.process import LAST_WORDS
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.hls_origin import Recorder
+from tests.helpers.programs import is_alive, program
 from tests.helpers.stream import packets
 
-SCRIPT = """#!{python}
-import os, signal, subprocess, sys, time
-first = int(sys.argv[sys.argv.index("-i") + 1].removeprefix("pipe:"))
-{body}
-"""
+FIRST = 'first = int(sys.argv[sys.argv.index("-i") + 1].removeprefix("pipe:"))\n'
 
 COPY = """
 while data := os.read(first, 65536):
     os.write(1, data)
 """
-
-
-def program(folder: Path, body: str) -> str:
-    """Write a program that is run in place of ffmpeg."""
-    path = folder / "ffmpeg"
-    path.write_text(SCRIPT.format(python="/usr/bin/env python3", body=body))
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
 
 
 @asynccontextmanager
@@ -42,7 +32,7 @@ async def running(
 ) -> AsyncIterator[tuple[Ffmpeg, tuple[Pipe, ...]]]:
     async with pipes(count, stall_timeout=stall) as ways:
         arguments = [part for way in ways for part in ("-i", way.name)]
-        async with Ffmpeg(program(folder, body), arguments, ways, "tv", grace=grace) as ffmpeg:
+        async with Ffmpeg(program(folder, FIRST + body), arguments, ways, "tv", grace=grace) as ffmpeg:
             yield ffmpeg, ways
 
 
@@ -59,13 +49,6 @@ SAYS = """
 def say(number):
     os.write(1, (b"G..." + b"%20d" % number).ljust(188, b" ") + (b"G" + bytes(187)) * 9)
 """
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def test_what_goes_in_comes_out_and_the_end_is_passed_on(tmp_path: Path) -> None:

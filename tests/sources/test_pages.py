@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,16 @@ async def test_what_was_found_is_remembered_for_five_minutes_for_the_same_page_q
     clock.now += 2
     await pages.resolve(SITE, "best", timeout=5)
     assert len(find.looks) == 5
+
+
+async def test_a_page_that_a_stranger_named_is_not_looked_at() -> None:
+    finder = Finder([stream()])
+    pages = PageResolver(finder)
+    await pages.resolve(SITE, "best", timeout=5)
+    with pytest.raises(UpstreamNotMedia, match=r"web page; .* need api\.local_urls") as raised:
+        await pages.resolve(replace(SITE, foreign=True), "best", timeout=5)
+    assert len(finder.looks) == 1
+    assert SECRET not in str(raised.value)
 
 
 async def test_what_is_good_no_more_is_looked_for_again_five_seconds_after_the_last_look() -> None:
@@ -524,7 +534,7 @@ async def test_viewers_of_a_page_without_a_stream_are_told_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = Finder([UpstreamOffline("film", "the web page has no stream at present")])
-    monkeypatch.setattr("streamproxy.server.service.find_stream", find)
+    monkeypatch.setattr("streamproxy.server.wiring.find_stream", find)
     settings = config(tmp_path, streams={"film": {"url": "http://site.example/watch", "kind": "page"}})
     async with running(settings) as proxy:
         answer = await proxy.get("/film")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -22,6 +23,7 @@ from streamproxy.errors import (
     UpstreamUnreachable,
 )
 from streamproxy.model import Channel, StreamKind, Upstream
+from streamproxy.sources import guard
 from streamproxy.sources.client import Client
 from streamproxy.sources.resolution import FailoverService, _next_url
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
@@ -94,6 +96,31 @@ async def test_what_it_names_is_asked_for_as_the_first_upstream_is(url: str, kin
     async with service(naming(url)) as (resolver, _):
         found = await resolver.resolve(SECOND, 0, LOST)
     assert found == Upstream(url, "news (resolved)", {"User-Agent": "Own/1"}, kind, "provider")
+
+
+async def test_where_a_stranger_named_it_it_must_not_be_on_this_machine() -> None:
+    channel = Channel("news", "News", (FIRST,), resolver_foreign=True)
+    async with hls_origin() as asked, Client(OptionsConfig()) as client:
+        asked.serve("/next", naming("http://new.example/"))
+        service = FailoverService(replace(channel, resolver_url=asked.url("/next")), client, timeout=5)
+        with structlog.testing.capture_logs() as logs:
+            assert await service.resolve(FIRST, 0, LOST) is None
+        assert asked.paths == []
+    assert "api.local_urls" in logs[0]["reason"]
+
+
+async def test_what_it_names_for_a_strangers_channel_must_not_be_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "leads_home", lambda family, address: address != "127.0.0.1")
+    async with hls_origin() as asked, Client(OptionsConfig()) as client:
+        asked.serve("/next", naming("http://127.0.0.2/"))
+        channel = Channel("news", "News", (replace(FIRST, foreign=True),), resolver_url=asked.url("/next"))
+        found = await FailoverService(channel, client, timeout=5).resolve(FIRST, 0, LOST)
+        assert found is not None
+        with pytest.raises(UpstreamUnreachable, match="leads to this machine"):
+            async with client.open(found):
+                pass
 
 
 async def accepts(exchange: Exchange) -> None:
