@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -25,6 +25,16 @@ class _Identity(NamedTuple):
     channel: str
     address: str
     agent: str
+
+
+class Shared(Protocol):
+    """What the viewers of a channel hold together."""
+
+    def fall_silent(self, viewer: "HlsViewer", /) -> None:
+        """Take note that a viewer has probably left."""
+
+    def leave(self, viewer: "HlsViewer", /) -> None:
+        """Take note that a viewer has left."""
 
 
 class HlsViewers:
@@ -118,6 +128,7 @@ class HlsViewer:
         self._audience = audience
         self._slots = slots
         self._held: dict[str, SharedSlot] = {}
+        self._cut: Shared | None = None
         self._stay = ExitStack()
 
     async def hold(self, account: str) -> None:
@@ -138,10 +149,24 @@ class HlsViewer:
             self._stay.callback(slot.leave, self)
         await slot.hold(self)
 
+    def give_back(self) -> None:
+        """Hold no connection of a provider any more: what they watch takes its own."""
+        for slot in self._held.values():
+            slot.leave(self)
+        self._held.clear()
+
+    def keep(self, cut: Shared) -> None:
+        """Hold what their channel is cut by until they have left."""
+        if cut is not self._cut:
+            self._cut = cut
+            self._stay.callback(cut.leave, self)
+
     def fall_silent(self) -> None:
         """Take note that they have probably left."""
         for slot in self._held.values():
             slot.fall_silent(self)
+        if self._cut:
+            self._cut.fall_silent(self)
 
     def stop(self) -> None:
         """End them: they count no more, and what they go on asking for is refused."""

@@ -16,7 +16,7 @@ PATH_TOKEN = web.RequestKey("path_token", str)
 def is_authenticated(request: web.Request) -> bool:
     """Tell whether the right API token was given; nobody has it where `server.api_token` is not set."""
     token = request.app[SETTINGS].config.server.api_token
-    return token is not None and _is(api_token_of(request), token)
+    return token is not None and matches(api_token_of(request), token)
 
 
 def may_watch(request: web.Request) -> bool:
@@ -24,7 +24,7 @@ def may_watch(request: web.Request) -> bool:
     token = request.app[SETTINGS].config.server.stream_token
     if token is None or is_authenticated(request):
         return True
-    return any(_is(offered, token) for offered in stream_tokens_of(request))
+    return any(matches(offered, token) for offered in stream_tokens_of(request))
 
 
 def shown(request: web.Request) -> Callable[[str], str]:
@@ -45,20 +45,21 @@ def api_token_of(request: web.Request) -> bytes:
     """
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     bearer = credentials.strip() if scheme.lower() == "bearer" else ""
-    return _bytes(request.headers.get("X-API-Token") or bearer or request.query.get("api_token", ""))
+    return as_bytes(request.headers.get("X-API-Token") or bearer or request.query.get("api_token", ""))
 
 
 def stream_tokens_of(request: web.Request) -> list[bytes]:
     """List what was given as the stream token, right or wrong: before the path, and in the query."""
-    before_the_path = unquote_to_bytes(_bytes(request.get(PATH_TOKEN, "")))
-    return [offered for offered in (before_the_path, _bytes(request.query.get("token", ""))) if offered]
+    before_the_path = unquote_to_bytes(as_bytes(request.get(PATH_TOKEN, "")))
+    return [offered for offered in (before_the_path, as_bytes(request.query.get("token", ""))) if offered]
 
 
-def _is(offered: bytes, token: str) -> bool:
+def matches(offered: bytes, token: str) -> bool:
+    """Tell whether what was offered is the token, in a time that does not depend on where they differ."""
     # As bytes: of text, only ASCII can be compared.
-    return hmac.compare_digest(offered, _bytes(token))
+    return hmac.compare_digest(offered, as_bytes(token))
 
 
-def _bytes(text: str) -> bytes:
-    # What is no UTF-8 in a header or path arrives as surrogates.
+def as_bytes(text: str) -> bytes:
+    """Write what a client sent as bytes; what was no UTF-8 comes as surrogates."""
     return text.encode("utf-8", "surrogatepass")
