@@ -3,6 +3,7 @@
 ```
 StreamproxyError
 ├── ConfigError            the configuration cannot be used; lists every mistake
+├── FfmpegMissing          there is no ffmpeg that runs
 ├── PlaylistError          a list of channels cannot be read or used
 ├── StateError             what must survive a restart cannot be read or written
 └── UpstreamError          an upstream failed; `label` names it, never its URL
@@ -11,6 +12,7 @@ StreamproxyError
     ├── UpstreamRefused        answered with another status than 200
     ├── UpstreamBusy           not asked: all connections of its provider are in use
     │   └── TranscodingBusy        not begun: all transcoding processes are in use
+    ├── TranscodingUnavailable there is no ffmpeg, or it cannot do what is wanted
     ├── UpstreamOffline        has nothing on at present
     ├── UpstreamBroken         broke the protocol, or its connection broke
     ├── TranscodeFailed        came, but ffmpeg could not make of it what was asked for
@@ -34,6 +36,10 @@ class ConfigError(StreamproxyError):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+class FfmpegMissing(StreamproxyError):
+    """There is no ffmpeg, or none that runs."""
 
 
 class PlaylistError(StreamproxyError):
@@ -90,6 +96,10 @@ class TranscodingBusy(UpstreamBusy):
 
     def __init__(self, label: str, max_processes: int) -> None:
         super().__init__(label, f"all {max_processes} transcoding processes are in use")
+
+
+class TranscodingUnavailable(UpstreamError):
+    """There is no ffmpeg, or it cannot do what is wanted. Viewers get 501."""
 
 
 class UpstreamOffline(UpstreamError):

@@ -90,6 +90,7 @@ class Channel:
         resolver_url: Who is asked for another address when an upstream is given up, a secret; None for nobody.
         resolver_foreign: Whether that is somebody else's choice; see `Upstream.foreign`.
         profile: Name of the profile it is transcoded with unless a viewer asks for another; None for none.
+        transcode: What it is made of, if it is another channel that is transcoded; None if it comes from its upstreams.
         metadata: What the configuration says of it, for the API.
     """
 
@@ -104,12 +105,30 @@ class Channel:
     resolver_url: str | None = field(default=None, repr=False)
     resolver_foreign: bool = False
     profile: str | None = None
+    transcode: "Transcode | None" = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> StreamKind | None:
         """What the preferred upstream is; None where only its first answer will tell. A backup may be another kind."""
         return self.upstreams[0].kind
+
+
+@dataclass(frozen=True, slots=True)
+class Transcode:
+    """What a channel is made of that is another one, transcoded.
+
+    Attributes:
+        source: The other channel.
+        profile: Name of the profile.
+        container: What it is packed in; None for what the profile says.
+        variables: What is filled into a raw template, by name.
+    """
+
+    source: Channel
+    profile: str
+    container: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sink(Protocol):

@@ -9,17 +9,18 @@ async def create(request: web.Request, body: StreamBody) -> StreamMade: ...
 ```
 
 Its `body` and `query` are pydantic models, made of the request; what is wrong with that is answered with 422 in the
-shape that FastAPI gives it. What it returns is a model too.
+shape that FastAPI gives it. A body that may be missing is `body: StreamBody | None`. What it returns is a model too.
 """
 
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from aiohttp import web
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from streamproxy.api.models import Model
 
@@ -35,6 +36,7 @@ class Operation:
         summary: What it does, in a line.
         description: More of it, if there is more to say.
         body: The model of its body; None for none.
+        body_required: Whether it must have one.
         query: The model of its query; None for none.
         answer: The model of its answer; None for what is no JSON.
         media_type: What it answers with, where that is no JSON.
@@ -48,6 +50,7 @@ class Operation:
     answer: type[Model] | None = None
     media_type: str = "application/json"
     errors: Mapping[int, str] = field(default_factory=dict)
+    body_required: bool = True
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,7 +66,8 @@ def operation(
     def decorate(function: Callable[..., Awaitable[Any]]) -> Handler:
         hints = get_type_hints(function)
         parameters = inspect.signature(function).parameters
-        body, query = (hints.get(name) if name in parameters else None for name in ("body", "query"))
+        body, query = (_model(hints.get(name)) if name in parameters else None for name in ("body", "query"))
+        required = body is not None and hints["body"] is body
         answer = hints["return"]
         is_model = isinstance(answer, type) and issubclass(answer, Model)
 
@@ -72,15 +76,18 @@ def operation(
             if query:
                 given["query"] = _checked(query, "query", dict(request.query))
             if body:
-                given["body"] = _checked(body, "body", await _read(request))
+                data = await _read(request)
+                given["body"] = _checked(body, "body", _parsed(data)) if data or required else None
             answered = await function(request, **given)
             if not isinstance(answered, Model):
                 return cast(web.StreamResponse, answered)
-            return web.json_response(text=answered.model_dump_json(exclude=answered.left_out))
+            return web.json_response(body=_written(answered))
 
         handle.__name__, handle.__doc__, handle.__module__ = function.__name__, function.__doc__, function.__module__
         doc = inspect.getdoc(function) or ""
-        described = Operation(summary, doc, body, query, answer if is_model else None, media_type, dict(errors or {}))
+        described = Operation(
+            summary, doc, body, query, answer if is_model else None, media_type, dict(errors or {}), required
+        )
         setattr(handle, _OPERATION, described)
         return handle
 
@@ -104,12 +111,30 @@ def mistake(kind: str, place: tuple[str | int, ...], message: str, value: Any = 
     return {"type": kind, "loc": list(place), "msg": message, "input": value}
 
 
-async def _read(request: web.Request) -> Any:
+def _model(hint: Any) -> type[Model] | None:
+    """Take the model out of what an argument may be: a model, or a model or None."""
+    return next((each for each in (hint, *get_args(hint)) if isinstance(each, type) and issubclass(each, Model)), None)
+
+
+def _written(answered: Model) -> bytes:
+    try:
+        return answered.model_dump_json(exclude=answered.left_out).encode()
+    except PydanticSerializationError:
+        # Clients may call themselves what is no UTF-8; that is no reason to tell nobody of the others.
+        values = answered.model_dump(mode="json", exclude=answered.left_out)
+        return json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def _read(request: web.Request) -> bytes:
     data = bytearray()
     async for piece in request.content.iter_any():
         data += piece
         if len(data) > _MOST_BODY:
             raise web.HTTPRequestEntityTooLarge(_MOST_BODY, len(data))
+    return bytes(data)
+
+
+def _parsed(data: bytes) -> Any:
     if not data:
         raise Unprocessable([mistake("missing", ("body",), "Field required")])
     try:

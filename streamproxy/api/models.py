@@ -6,9 +6,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
+from streamproxy.events import EVENTS
 from streamproxy.formats import urls
+from streamproxy.webhooks import normalised
 
 _UNWANTED = ("<script", "javascript:", "vbscript:")
+_M3U_PROXYS_EVENTS = tuple(EVENTS)[:6]
 
 
 class Model(BaseModel):
@@ -39,6 +42,11 @@ def _http_address(value: str) -> str:
     return value
 
 
+def _hook_address(value: str) -> str:
+    """Write an address as it is compared with others."""
+    return normalised(_http_address(value))
+
+
 def _texts(value: Any) -> Any:
     """Take what m3u-proxy takes for metadata: texts, numbers and truth values, each as Python writes it."""
     if not isinstance(value, dict):
@@ -47,6 +55,12 @@ def _texts(value: Any) -> Any:
         if not isinstance(each, str | int | float | bool):
             raise ValueError(f"Metadata value for key '{key}' must be a string, number, or boolean")  # noqa: TRY004
     return {str(key): str(each) for key, each in value.items()}
+
+
+def _event_name(value: str) -> str:
+    if value not in EVENTS:
+        raise ValueError(f"there is no such event; there are {', '.join(EVENTS)}")
+    return value
 
 
 def _header_name(value: str) -> str:
@@ -67,6 +81,13 @@ Address = Annotated[
     AfterValidator(_http_address),
     Field(json_schema_extra={"format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://"}),
 ]
+HookAddress = Annotated[
+    str,
+    StringConstraints(max_length=8192),
+    AfterValidator(_hook_address),
+    Field(json_schema_extra={"format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://"}),
+]
+EventName = Annotated[str, AfterValidator(_event_name), Field(json_schema_extra={"enum": list(EVENTS)})]
 Time = Annotated[
     datetime,
     PlainSerializer(lambda value: value.isoformat(timespec="microseconds"), return_type=str),
@@ -444,3 +465,70 @@ class ConnectionTried(Model):
     status_code: int | None = None
     error: str | None = None
     url_tested: str
+
+
+class WebhookBody(Model):
+    """An address that is to be told of events."""
+
+    url: HookAddress
+    """Where events are posted to, as JSON."""
+    events: list[EventName] = list(_M3U_PROXYS_EVENTS)
+    """Which events; an empty list for all there are, no list for those of m3u-proxy."""
+    headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=100)] = {}
+    """Request headers, by name."""
+    timeout: Annotated[float, Field(ge=1, le=3600)] = 10
+    """Seconds for it to answer."""
+    retry_attempts: Annotated[int, Field(ge=0, le=100)] = 3
+    """Times that an event is sent again, after 1, 2, 4 … seconds."""
+    secret: Annotated[str, StringConstraints(max_length=1024, pattern="^[!-~]+$")] | None = None
+    """What each post is signed with (HMAC-SHA256 in X-Streamproxy-Signature); null for no signature."""
+
+
+class WebhookQuery(Model):
+    """Which webhook is meant."""
+
+    webhook_url: Annotated[str, StringConstraints(max_length=8192)] | None = None
+    """Its address."""
+
+
+class WebhookRegistered(Model):
+    """An address that is told of events from now on."""
+
+    message: str
+    webhook_url: str
+    """The address as it is known from now on."""
+    events: list[str]
+
+
+class Webhook(Model):
+    """An address that is told of events; its request headers and its secret are shown to nobody."""
+
+    url: str
+    events: list[str]
+    timeout: float
+    retry_attempts: int
+    delivered: int
+    """Events that it has taken since the start."""
+    failed: int
+    """Events that it has not, however often they were sent."""
+    dropped: int
+    """Events that were not sent, since too many waited."""
+    pending: int
+    """Events that wait, with what is being sent."""
+    configured: bool
+    """Whether it is one of the configuration, which the API cannot remove."""
+
+
+class Webhooks(Model):
+    """Who is told of events."""
+
+    webhooks: list[Webhook]
+
+
+class WebhookTried(Model):
+    """A webhook was sent an event that is none."""
+
+    message: str
+    event_id: str
+    delivered: bool
+    """Whether it has taken it."""

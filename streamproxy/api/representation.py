@@ -8,7 +8,7 @@ from aiohttp import web
 from streamproxy.api import models
 from streamproxy.audience import Client, StreamRecord
 from streamproxy.model import Channel, StreamKind
-from streamproxy.web import AUDIENCE, BROADCASTS, LIBRARY, SETTINGS, shown
+from streamproxy.web import AUDIENCE, BROADCASTS, LIBRARY, SETTINGS, may_watch, shown
 
 _TYPES = {StreamKind.HLS: "HLS", StreamKind.FILE: "VOD"}
 _HIDDEN = "***"
@@ -101,7 +101,7 @@ class Presenter:
 
 def type_of(channel: Channel) -> str:
     """Say what a stream is, in m3u-proxy's words."""
-    if channel.profile:
+    if channel.transcode or channel.profile:
         return "Transcoding"
     return _TYPES.get(channel.kind, "Live Continuous") if channel.kind else "Live Continuous"
 
@@ -111,10 +111,20 @@ def has_failover(channel: Channel) -> bool:
     return len(channel.upstreams) > 1 or channel.resolver_url is not None
 
 
-def endpoint(channel: Channel) -> str:
-    """Tell where a stream is."""
+def endpoint(request: web.Request, channel: Channel, *, as_hls: bool | None = None) -> str:
+    """Tell where a stream is, with the token for streams if whoever asks may know it.
+
+    Args:
+        request: Who asks.
+        channel: The stream.
+        as_hls: Whether as HLS; None for as it comes.
+    """
+    token = request.app[SETTINGS].config.server.stream_token
+    prefix = f"/token/{quote(token, safe='')}" if token and may_watch(request) else ""
     name = quote(channel.id, safe="")
-    return f"/hls/{name}/playlist.m3u8" if channel.kind is StreamKind.HLS else f"/stream/{name}"
+    if as_hls is None:
+        as_hls = channel.kind is StreamKind.HLS
+    return f"{prefix}/hls/{name}/playlist.m3u8" if as_hls else f"{prefix}/stream/{name}"
 
 
 def statistics(request: web.Request) -> models.Statistics:

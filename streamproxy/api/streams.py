@@ -4,18 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from streamproxy.api import models
-from streamproxy.api.contract import Unprocessable, mistake, operation
+from streamproxy.api.contract import operation
+from streamproxy.api.reach import check_addresses
 from streamproxy.api.representation import Presenter, endpoint, has_failover, type_of
 from streamproxy.audience import StreamRecord
 from streamproxy.broadcast.continuity import Continuity
 from streamproxy.errors import StateError
 from streamproxy.events import StreamStarted, StreamStopped
-from streamproxy.formats.addresses import is_internal
 from streamproxy.model import Channel, StreamKind
 from streamproxy.playlist.created import Order
 from streamproxy.web import AUDIENCE, BROADCASTS, EVENTS, LIBRARY, SETTINGS, find_channel
@@ -46,7 +45,7 @@ async def create(request: web.Request, body: models.StreamBody) -> models.Stream
         use_sticky_session=body.use_sticky_session,
     )
     channel, message = await make(request, order)
-    where = endpoint(channel)
+    where = endpoint(request, channel)
     kind = "hls" if channel.kind is StreamKind.HLS else "direct"
     request.app[EVENTS].publish(
         StreamStarted(
@@ -89,27 +88,11 @@ async def make(request: web.Request, order: Order) -> tuple[Channel, str]:
     return channel, _what_was_done(before, order, watched=bool(record.clients))
 
 
-def leads_inside(url: str) -> bool:
-    """Tell whether an address shows that it leads to this machine or its neighbourhood. Names are not looked up."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return is_internal(host)
-    except ValueError:
-        return False
-
-
 def _check_addresses(request: web.Request, order: Order) -> None:
-    """Refuse at once what would be refused when it is opened."""
-    if request.app[SETTINGS].config.api.local_urls:
-        return
     named = [("url", order.url), *(("failover_urls", url) for url in order.failover_urls)]
     if order.failover_resolver_url:
         named.append(("failover_resolver_url", order.failover_resolver_url))
-    message = "Value error, URL must not lead to this machine or its neighbourhood; api.local_urls allows it"
-    if mistakes := [mistake("value_error", ("body", at), message, url) for at, url in named if leads_inside(url)]:
-        raise Unprocessable(mistakes)
+    check_addresses(request, named)
 
 
 async def _make_room(request: web.Request) -> None:
@@ -223,7 +206,7 @@ async def delete_by_metadata(request: web.Request, query: models.Deletion) -> mo
                     reason="metadata_filter_deletion",
                     filter_field=query.field,
                     filter_value=query.value,
-                    was_transcoded=channel.profile is not None,
+                    was_transcoded=channel.transcode is not None,
                     metadata=channel.metadata,
                 ),
             )

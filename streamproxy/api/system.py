@@ -8,7 +8,9 @@ from streamproxy import __version__
 from streamproxy.api import models
 from streamproxy.api.contract import operation
 from streamproxy.api.representation import statistics
-from streamproxy.errors import UpstreamError, UpstreamRefused
+from streamproxy.api.transcode import TRANSCODING, acceleration_of
+from streamproxy.config.transcoding import profile_names, profile_of
+from streamproxy.errors import FfmpegMissing, UpstreamError, UpstreamRefused
 from streamproxy.formats import urls
 from streamproxy.model import Upstream
 from streamproxy.web import CLIENT, SETTINGS
@@ -68,14 +70,22 @@ async def health(request: web.Request) -> models.Health:
 async def info(request: web.Request) -> models.Info:
     """Say what it is and how it is set up. There are no secrets in it."""
     config = request.app[SETTINGS].config
+    try:
+        hardware = await request.app[TRANSCODING].hardware()
+    except FfmpegMissing:
+        hardware = None
+    profiles = [profile_of(config.transcode, name) for name in profile_names(config.transcode)]
     return models.Info(
         version=__version__,
-        ffmpeg_version=None,
+        ffmpeg_version=f"ffmpeg version {hardware.version}" if hardware else None,
         streamlink_version=_version_of("streamlink"),
         ytdlp_version=None,
-        hardware_acceleration={"enabled": False, "type": "cpu", "device": None, "ffmpeg_args": []},
+        hardware_acceleration=acceleration_of(hardware),
         redis=_NO_REDIS,
-        transcoding={"enabled": False, "profiles": {}},
+        transcoding={
+            "enabled": hardware is not None,
+            "profiles": {profile.name: profile.description for profile in profiles},
+        },
         configuration={
             "default_user_agent": config.options.user_agent,
             "client_timeout": config.hls.viewer_timeout,

@@ -45,6 +45,7 @@ class BroadcastRegistry:
         *,
         lingering: Lingering | None = None,
         ended: Callable[[Broadcast], object] = lambda _: None,
+        linger_of: Callable[[Channel], float | None] = lambda _: None,
     ) -> None:
         """Start with no channel running.
 
@@ -54,12 +55,14 @@ class BroadcastRegistry:
             tasks: Where broadcasts run.
             lingering: Who may stop channels that run on although nobody watches; None for nobody.
             ended: Called with each broadcast whose feed is shut.
+            linger_of: Tells for how many seconds a channel runs on for nobody; None for as long as `relay` says.
         """
         self._open_feed = open_feed
         self._relay = relay
         self._tasks = tasks
         self._lingering = lingering
         self._ended = ended
+        self._linger_of = linger_of
         self._entries: dict[str, _Entry] = {}
         self._alive: dict[asyncio.Task[None], Broadcast] = {}
 
@@ -137,9 +140,11 @@ class BroadcastRegistry:
     def _stop_if_unwatched(self, broadcast: Broadcast) -> None:
         if broadcast.readers or broadcast.closed:
             return
-        if self._relay.linger:
+        own = self._linger_of(broadcast.channel)
+        linger = self._relay.linger if own is None else own
+        if linger:
             stop = partial(self._stop_if_unvisited, broadcast, broadcast.visits)
-            asyncio.get_running_loop().call_later(self._relay.linger, stop)
+            asyncio.get_running_loop().call_later(linger, stop)
             if self._lingering:
                 self._lingering.linger(broadcast.channel.id, stop)
         else:

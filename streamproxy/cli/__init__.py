@@ -3,23 +3,35 @@
 import click
 
 from streamproxy import __version__
-from streamproxy.cli.check import check_config
-from streamproxy.cli.health import healthcheck
-from streamproxy.cli.serve import demo, serve
+from streamproxy.cli.group import Commands
 
-
-class _ServeByDefault(click.Group):
-    """A group whose first word may be left out: `streamproxy -c FILE` means `streamproxy serve -c FILE`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {"--help", "-h", "--version"}
-        if not args or (args[0].startswith("-") and args[0] not in own):
-            args = ["serve", *args]
-        return super().parse_args(ctx, args)
+RUNNING_IT = {
+    "serve": "streamproxy.cli.serve:serve",
+    "demo": "streamproxy.cli.serve:demo",
+    "check-config": "streamproxy.cli.check:check_config",
+    "healthcheck": "streamproxy.cli.health:healthcheck",
+    "hwaccel": "streamproxy.cli.hwaccel:hwaccel",
+}
+TALKING_TO_IT = {
+    "create": "streamproxy.cli.client.create:create",
+    "list": "streamproxy.cli.client.streams:list_streams",
+    "info": "streamproxy.cli.client.streams:info",
+    "delete": "streamproxy.cli.client.streams:delete",
+    "failover": "streamproxy.cli.client.streams:failover",
+    "clients": "streamproxy.cli.client.clients:clients",
+    "disconnect": "streamproxy.cli.client.clients:disconnect",
+    "stats": "streamproxy.cli.client.stats:stats",
+    "health": "streamproxy.cli.client.stats:health",
+    "monitor": "streamproxy.cli.client.monitor:monitor",
+    "events": "streamproxy.cli.client.events:events",
+    "webhooks": "streamproxy.cli.client.webhooks:webhooks",
+}
 
 
 @click.group(
-    cls=_ServeByDefault,
+    cls=Commands,
+    sections={"Running it": RUNNING_IT, "Talking to one that runs": TALKING_TO_IT},
+    default="serve",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Without a command, 'serve' is meant: streamproxy -c FILE.",
 )
@@ -30,9 +42,3 @@ def main() -> None:
     Point your player at http://HOST:8080/playlist.m3u. Each channel is fetched once from its provider, however many
     watch it.
     """
-
-
-main.add_command(serve)
-main.add_command(demo)
-main.add_command(check_config)
-main.add_command(healthcheck)

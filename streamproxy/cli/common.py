@@ -17,6 +17,8 @@ CANNOT_BIND = 69
 BAD_CONFIG = 78
 """Exit code (EX_CONFIG of sysexits.h)."""
 
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- compared, not bound
+
 
 def config_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add `-c/--config`."""
@@ -38,6 +40,13 @@ def find_config(path: Path | None) -> Path | None:
 def read_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
     """Read the configuration with the environment and the command line over it."""
     return load(path, os.environ, overrides)
+
+
+def own_url(config: Config) -> str:
+    """Tell under which address this machine reaches the proxy of a configuration, without a slash at the end."""
+    server = config.server
+    host = _EVERYWHERE.get(server.host, server.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}{server.root_path}"
 
 
 def say(text: str) -> None:

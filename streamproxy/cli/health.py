@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from streamproxy.cli.common import config_option, find_config, read_config, refuse, say
-from streamproxy.config import Config
+from streamproxy.cli.common import config_option, find_config, own_url, read_config, refuse, say
 from streamproxy.errors import ConfigError
 
 
@@ -21,22 +20,22 @@ def healthcheck(path: Path | None, url: str | None) -> None:
 
     Exits with 0 if it is and with 1 if not.
     """
+    headers = {}
     if url is None:
         try:
-            url = _own_url(read_config(find_config(path), {}))
+            config = read_config(find_config(path), {})
         except ConfigError as error:
             refuse(error)
+        url = f"{own_url(config)}/health"
+        if config.server.api_token:
+            headers["X-API-Token"] = config.server.api_token
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("must be an http or https URL", param_hint="--url")
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- http(s) only, as checked above
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 -- http(s) only, as checked above
+        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
             response.read()
     except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
         say(f"not healthy: {error}")
         sys.exit(1)
     say("healthy")
-
-
-def _own_url(config: Config) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(config.server.host, config.server.host)  # noqa: S104
-    return f"http://{host}:{config.server.port}/health"

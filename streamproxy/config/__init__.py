@@ -10,6 +10,7 @@ from streamproxy.config.management import ApiConfig, WebhookConfig
 from streamproxy.config.relaying import HlsConfig, OptionsConfig, RelayConfig
 from streamproxy.config.schema import Config
 from streamproxy.config.server import LogConfig, ServerConfig
+from streamproxy.config.transcoding import ProfileConfig, TranscodeConfig, profile_names, profile_of
 
 __all__ = [
     "RESERVED_NAMES",
@@ -21,13 +22,17 @@ __all__ = [
     "LogConfig",
     "OptionsConfig",
     "PlaylistConfig",
+    "ProfileConfig",
     "RelayConfig",
     "RetryConfig",
     "ServerConfig",
     "SlateConfig",
     "StreamConfig",
     "StrictLiveTsConfig",
+    "TranscodeConfig",
     "WebhookConfig",
     "find",
     "load",
+    "profile_names",
+    "profile_of",
 ]

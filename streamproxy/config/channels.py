@@ -46,6 +46,8 @@ RESERVED_NAMES = frozenset(
         "stats",
         "stream",
         "streams",
+        "test-connection",
+        "token",
         "transcode",
         "webhooks",
         "xmltv.php",

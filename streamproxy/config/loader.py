@@ -11,6 +11,7 @@ from streamproxy.config.document import MAX_SIZE, compose
 from streamproxy.config.folders import default_cache_dir, default_state_dir
 from streamproxy.config.node import KeyPath, Mistake, Node, in_order
 from streamproxy.config.overlay import overlay, put
+from streamproxy.config.references import mistakes_in_profiles
 from streamproxy.config.schema import Config, repeated_names
 from streamproxy.config.tags import tags
 from streamproxy.config.wording import mistakes as worded
@@ -71,6 +72,7 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     names = _names(values.get("playlists"), folder)
     found += _repeated(names, root)
     found += _unknown_accounts(values, names, root)
+    found += mistakes_in_profiles(values, root)
     if found:
         raise ConfigError(in_order(found))
     return config

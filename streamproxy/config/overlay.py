@@ -12,7 +12,7 @@ from streamproxy.config.keys import ROOT, Kind
 from streamproxy.config.node import KeyPath, Mistake, Node
 
 PREFIX = "STREAMPROXY_"
-NOT_SETTINGS = frozenset({"STREAMPROXY_CONFIG"})
+NOT_SETTINGS = frozenset({"STREAMPROXY_BASE_URL", "STREAMPROXY_CONFIG", "STREAMPROXY_TOKEN"})
 """Variables with the prefix that are no settings."""
 
 ALIASES: Mapping[str, KeyPath] = {
@@ -36,6 +36,8 @@ ALIASES: Mapping[str, KeyPath] = {
     "STREAM_RETRY_EXPONENTIAL_BACKOFF": ("retry", "backoff"),
     "STREAM_TOTAL_TIMEOUT": ("retry", "total_timeout"),
     "ENABLE_BITRATE_MONITORING": ("failover", "min_bitrate"),
+    "HW_ACCEL_TYPE": ("transcode", "hwaccel"),
+    "HW_ACCEL_DEVICE": ("transcode", "device"),
     "STRICT_LIVE_TS": ("strict_live_ts", "enabled"),
     "STRICT_LIVE_TS_PREBUFFER_SIZE": ("strict_live_ts", "prebuffer_size"),
     "STRICT_LIVE_TS_PREBUFFER_TIMEOUT": ("strict_live_ts", "prebuffer_timeout"),
@@ -67,7 +69,14 @@ def _min_bitrate(value: str, environ: Mapping[str, str]) -> str:
     return {"true": bits, "false": "0"}.get(_truth(value, environ), value)
 
 
+def _hwaccel(value: str, environ: Mapping[str, str]) -> str:
+    if _truth(environ.get("HW_ACCEL_AVAILABLE", ""), environ) == "false":
+        return "off"
+    return {"cpu": "off", "none": "off", "intel": "vaapi", "amd": "vaapi"}.get(value.lower(), value)
+
+
 _TRANSLATIONS: Mapping[str, Callable[[str, Mapping[str, str]], str]] = {
+    "HW_ACCEL_TYPE": _hwaccel,
     "USE_STICKY_SESSION": _truth,
     "STRICT_LIVE_TS": _truth,
     "STREAM_RETRY_EXPONENTIAL_BACKOFF": _backoff,

@@ -19,6 +19,7 @@ from streamproxy.config.management import ApiConfig, WebhookConfig
 from streamproxy.config.relaying import HlsConfig, OptionsConfig, RelayConfig
 from streamproxy.config.section import Section, folder_of
 from streamproxy.config.server import LogConfig, ServerConfig
+from streamproxy.config.transcoding import TranscodeConfig
 
 
 class Config(Section):
@@ -49,6 +50,8 @@ class Config(Section):
     """How live channels are sent to players that need one steady stream."""
     hls: HlsConfig = HlsConfig()
     """How HLS is passed on."""
+    transcode: TranscodeConfig = TranscodeConfig()
+    """How streams are transcoded, and into what."""
     api: ApiConfig = ApiConfig()
     """What may be done through the API."""
     webhooks: tuple[WebhookConfig, ...] = ()

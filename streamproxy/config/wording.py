@@ -19,7 +19,7 @@ _WANTED = {
     "path_type": "must be a path",
 }
 # Follows from another mistake, or is told better by whoever asked.
-_CONSEQUENCES = frozenset({"default_factory_not_called", "repeated_names"})
+_CONSEQUENCES = frozenset({"default_factory_not_called", "impossible_profile", "repeated_names"})
 
 
 def mistakes(errors: Iterable[ErrorDetails], root: Node) -> Iterator[Mistake]:

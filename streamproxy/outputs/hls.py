@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
@@ -12,7 +13,7 @@ from streamproxy.formats import urls
 from streamproxy.formats.byterange import RangeNotSatisfiable
 from streamproxy.formats.hls.rewrite import Kind
 from streamproxy.formats.links import Link, LinkSealer, NotOurLink, content_type
-from streamproxy.model import Channel, StreamKind
+from streamproxy.model import TRANSPORT_STREAM, Channel, StreamKind, Transcode
 from streamproxy.outputs.hls_answers import HEADERS, PREFLIGHT, deliver, refusal, refusal_of, slices, wanted_range
 from streamproxy.outputs.hls_cut import CutChannels, serve_playlist, serve_segment
 from streamproxy.outputs.hls_playlist import Directives
@@ -20,11 +21,12 @@ from streamproxy.outputs.hls_playlists import SharedPlaylists, hold_time
 from streamproxy.outputs.hls_viewers import HlsViewer, HlsViewers
 from streamproxy.outputs.relay import Demand, SharedResponses
 from streamproxy.outputs.transfer import Facts
+from streamproxy.playlist.variants import media_type_of
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import SharedSlots
 from streamproxy.sources.client import Client
 from streamproxy.tasks import Tasks
-from streamproxy.web import base_url, find_channel, visitor_of
+from streamproxy.web import SETTINGS, base_url, find_channel, find_watched, visitor_of
 
 routes = web.RouteTableDef()
 
@@ -108,12 +110,24 @@ async def permit(_: web.Request) -> web.StreamResponse:
 @routes.get("/hls/{id}/playlist.m3u8")
 async def watch(request: web.Request) -> web.StreamResponse:
     """Send the playlist of a channel."""
-    channel = find_channel(request, request.match_info["id"])
+    channel = find_watched(request, request.match_info["id"])
+    if channel.transcode and channel.id != request.match_info["id"]:
+        # What its playlist refers to is found beside it.
+        raise web.HTTPFound(f"{base_url(request)}/hls/{quote(channel.id, safe='')}/playlist.m3u8")
+    if channel.transcode:
+        _check_container(request, channel.transcode)
     raw = _raw_link(request, Kind.PLAYLIST)
     cuts = request.app[HLS].cuts
     if raw is None and (channel.kind is StreamKind.LIVE or cuts.find(channel)):
         return await serve_playlist(request, channel, cuts)
     return await _serve(request, channel, raw or _entry(channel))
+
+
+def _check_container(request: web.Request, transcode: Transcode) -> None:
+    media_type = media_type_of(request.app[SETTINGS].config, transcode)
+    if media_type != TRANSPORT_STREAM.media_type:
+        text = f"Profile '{transcode.profile}' makes {media_type}, which is no HLS; it is at /stream/{{id}}"
+        raise web.HTTPBadRequest(text=text)
 
 
 @routes.get("/hls/{id}/{name}")

@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
+from urllib.parse import quote, urlsplit
 
 import structlog
 from aiohttp import hdrs, web
@@ -19,7 +20,7 @@ from streamproxy.model import TRANSPORT_STREAM, Channel
 from streamproxy.outputs.hls_answers import HEADERS, deliver, refusal, refusal_of, slices, wanted_range
 from streamproxy.outputs.hls_viewers import HlsViewer, HlsViewers
 from streamproxy.tasks import Tasks
-from streamproxy.web import BROADCASTS, visitor_of
+from streamproxy.web import BROADCASTS, base_url, visitor_of
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
@@ -206,7 +207,9 @@ async def serve_playlist(request: web.Request, channel: Channel, cuts: CutChanne
             return refusal(410, "this viewer was disconnected")
         viewer.watch(TARGET_DURATION)
         response.headers["X-Client-ID"], response.headers["X-Stream-ID"] = viewer.id, channel.id
-        body = cut.cutter.published.playlist(cut.prefix).encode()
+        # With the path: whoever showed their token in another way than in this one asks for segments without it.
+        where = f"{urlsplit(base_url(request)).path}/hls/{quote(channel.id, safe='')}/"
+        body = cut.cutter.published.playlist(where + cut.prefix).encode()
         response.content_length = len(body)
         return await deliver(request, response, viewer, slices(body))
 

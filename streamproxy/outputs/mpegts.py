@@ -14,11 +14,12 @@ from aiohttp.abc import AbstractStreamWriter
 
 from streamproxy.broadcast.broadcast import Feed
 from streamproxy.broadcast.reader import Reader
-from streamproxy.errors import UpstreamError, UpstreamNotMedia
+from streamproxy.errors import TranscodingBusy, UpstreamError, UpstreamNotMedia
 from streamproxy.formats.mpegts import Entry
 from streamproxy.model import Channel, RelayMode, StreamKind
 from streamproxy.outputs.vod import serve_file
-from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_FEED, SETTINGS, find_channel, visitor_of
+from streamproxy.playlist.variants import media_type_of, passes_when_full
+from streamproxy.web import AUDIENCE, BROADCASTS, OPEN_FEED, SETTINGS, find_watched, visitor_of
 
 routes = web.RouteTableDef()
 
@@ -210,7 +211,7 @@ class DirectViewer:
             if not self._first:
                 return
             form = self._feed.format
-            self._response.content_type = form.media_type
+            self._response.headers["Content-Type"] = form.media_type
             self.connection = await _begin(self._request, self._response)
             for data in (form.header, *self._first):
                 self.connection.write(data)
@@ -221,7 +222,7 @@ class DirectViewer:
 @routes.get("/stream/{id}", allow_head=False)
 async def watch(request: web.Request) -> web.StreamResponse:
     """Stream a channel for as long as its viewer stays."""
-    return await _serve(request, find_channel(request, request.match_info["id"]))
+    return await _serve(request, find_watched(request, request.match_info["id"]))
 
 
 @routes.get("/{name}", allow_head=False)
@@ -236,7 +237,7 @@ async def probe(request: web.Request) -> web.StreamResponse:
 
     Of a file, length and type are asked for; that costs no stream.
     """
-    return await _probe(request, find_channel(request, request.match_info["id"]))
+    return await _probe(request, find_watched(request, request.match_info["id"]))
 
 
 @routes.head("/{name}")
@@ -252,13 +253,16 @@ def _named(request: web.Request) -> Channel:
         raise web.HTTPNotFound(text="Not Found")
     if not stream.url:
         raise web.HTTPInternalServerError(text=f"No URL configured for stream '{name}'")
-    return find_channel(request, name)
+    return find_watched(request, name)
 
 
 async def _probe(request: web.Request, channel: Channel) -> web.StreamResponse:
     if channel.kind is StreamKind.FILE:
         return await serve_file(request, channel)
-    return web.Response(headers=_HEADERS)
+    response = web.Response(headers=_HEADERS)
+    if channel.transcode:
+        response.headers["Content-Type"] = media_type_of(request.app[SETTINGS].config, channel.transcode)
+    return response
 
 
 async def _serve(request: web.Request, channel: Channel) -> web.StreamResponse:
@@ -271,12 +275,16 @@ async def _serve(request: web.Request, channel: Channel) -> web.StreamResponse:
         if channel.kind is None and error.kind == StreamKind.FILE:
             return await serve_file(request, channel)
         raise
+    except TranscodingBusy:
+        if channel.transcode and passes_when_full(request.app[SETTINGS].config, channel.transcode):
+            return await _serve(request, channel.transcode.source)
+        raise
 
 
 async def _serve_shared(request: web.Request, channel: Channel, response: LiveResponse) -> web.StreamResponse:
     came = asyncio.get_running_loop().time()
     async with request.app[BROADCASTS].join(channel) as reader:
-        response.content_type = reader.format.media_type
+        response.headers["Content-Type"] = reader.format.media_type
         try:
             connection = await _begin(request, response)
         except ConnectionError:

@@ -20,6 +20,11 @@ from streamproxy.playlist.own import channel_of, chosen, kind_of, lines_of
 _EXTENSION = re.compile(rf"\.(?:{'|'.join(BY_EXTENSION)})$")
 
 
+def without_extension(name: str) -> str:
+    """Take the extension of a media file away, if there is one."""
+    return _EXTENSION.sub("", name)
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """The channels, by id, and how they are listed.
@@ -47,7 +52,7 @@ class Catalog:
 
     def find(self, name: str) -> Channel | None:
         """Look a channel up by its id, with or without the extension of a media file behind it."""
-        bare = _EXTENSION.sub("", name)
+        bare = without_extension(name)
         return (
             self.channels.get(name)
             or self.channels.get(bare)
@@ -136,12 +141,14 @@ class _Listing:
 
 
 def _path(channel: Channel) -> str:
-    return f"/hls/{_quoted(channel.id)}/playlist.m3u8" if channel.kind is StreamKind.HLS else _stream_path(channel)
+    is_hls = channel.kind is StreamKind.HLS and channel.profile is None
+    return f"/hls/{_quoted(channel.id)}/playlist.m3u8" if is_hls else _stream_path(channel)
 
 
 def _stream_path(channel: Channel) -> str:
     """Tell where a channel is; its extension matters to players, which choose their way of reading by it."""
-    ending = extension(channel.upstreams[0].url) if channel.kind is StreamKind.FILE else ""
+    is_file = channel.kind is StreamKind.FILE and channel.profile is None
+    ending = extension(channel.upstreams[0].url) if is_file else ""
     return f"/stream/{_quoted(channel.id)}.{ending if ending in BY_EXTENSION else 'ts'}"
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from streamproxy.formats import urls
 from streamproxy.formats.kinds import kind_of_url
 from streamproxy.model import Channel, Upstream, merged_headers
 from streamproxy.playlist.own import chosen
+from streamproxy.playlist.variants import transcoded
 from streamproxy.state import StateFile
 
 _log = structlog.stdlib.get_logger("streamproxy")
@@ -110,6 +111,10 @@ class CreatedStreams:
         """Tell what was asked for; None for a stream that was not made here."""
         return self._orders.get(stream_id)
 
+    def preview(self, order: Order) -> Channel:
+        """Tell what channel an order would make."""
+        return self._channel_of(order)
+
     async def add(self, order: Order) -> Channel:
         """Make a stream, or make one anew that is there; it is kept when this returns.
 
@@ -146,6 +151,15 @@ class CreatedStreams:
             await self._file.write(lambda: [_written(order) for order in self._orders.values()])
 
     def _channel_of(self, order: Order) -> Channel:
+        if order.profile is None:
+            return self._raw_channel_of(order)
+        raw = self._raw_channel_of(replace(order, profile=None))
+        container = None if order.output_format == "hls" else order.output_format
+        return transcoded(
+            raw, order.profile, channel_id=order.id, container=container, variables=order.profile_variables
+        )
+
+    def _raw_channel_of(self, order: Order) -> Channel:
         name = urls.last_segment(order.url) or order.id
         headers = order.headers if order.user_agent is None else merged_headers(order.headers, _agent(order.user_agent))
         addresses = (order.url, *order.failover_urls)
@@ -162,7 +176,6 @@ class CreatedStreams:
             sticky=chosen(order.use_sticky_session, config.options.use_sticky_session),
             resolver_url=order.failover_resolver_url or config.failover.resolver_url,
             resolver_foreign=order.failover_resolver_url is not None and not config.api.local_urls,
-            profile=order.profile,
             metadata=order.metadata,
         )
 

@@ -12,9 +12,10 @@ from streamproxy.config import Config, PlaylistConfig
 from streamproxy.errors import PlaylistError
 from streamproxy.model import Channel
 from streamproxy.playlist.cache import LastGood
-from streamproxy.playlist.catalog import Catalog, build
+from streamproxy.playlist.catalog import Catalog, build, without_extension
 from streamproxy.playlist.created import CreatedStreams
 from streamproxy.playlist.loader import Fetch, LoadedList, load, read
+from streamproxy.playlist.variants import is_profile, split, transcoded
 from streamproxy.tasks import Tasks
 
 _log = structlog.stdlib.get_logger("streamproxy")
@@ -65,7 +66,14 @@ class Library:
 
     def find(self, name: str) -> Channel | None:
         """Look a channel up by its id, with or without the extension of a media file behind it."""
-        return self.catalog.find(name) or self.created.find(name)
+        return self.catalog.find(name) or self.created.find(name) or self._find_transcoded(without_extension(name))
+
+    def _find_transcoded(self, name: str) -> Channel | None:
+        channel_id, profile = split(name)
+        if not channel_id or not is_profile(self._config, profile):
+            return None
+        channel = self.catalog.find(channel_id) or self.created.find(channel_id)
+        return transcoded(channel, profile) if channel and channel.transcode is None else None
 
     async def load(self, config: Config) -> None:
         """Load the lists of a configuration, side by side, and put the new catalog in place.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 
-from streamproxy.api import clients, events, metrics, stats, streams, system
+from streamproxy.api import clients, docs, events, metrics, openapi, stats, streams, system, transcode, webhooks
 from streamproxy.outputs import hls, mpegts, playlist
 from streamproxy.web import FACES, Face, answer_errors, guard
 
@@ -14,7 +14,11 @@ ROUTES = (
     (Face.API, clients.routes),
     (Face.API, stats.routes),
     (Face.API, events.routes),
+    (Face.API, webhooks.routes),
+    (Face.API, transcode.routes),
     (Face.API, metrics.routes),
+    (Face.PUBLIC, openapi.routes),
+    (Face.PUBLIC, docs.routes),
     (Face.MEDIA, playlist.routes),
     (Face.MEDIA, hls.routes),
     (Face.MEDIA, mpegts.routes),
@@ -33,6 +37,8 @@ def make_app(root_path: str, tables: Iterable[tuple[Face, web.RouteTableDef]] = 
     app = web.Application(middlewares=[answer_errors, guard])
     app.on_response_prepare.append(_sign)
     app[playlist.WRITTEN_LISTS] = playlist.WrittenLists()
+    app[openapi.PUBLICATION] = openapi.Publication(tables)
+    app[docs.ASSETS] = docs.Assets()
     faces: dict[web.AbstractRoute, Face] = {}
     for prefix in dict.fromkeys((root_path, "")):
         for face, routes in tables:

@@ -98,3 +98,13 @@ def _vital_terms(config: Config, *, alone: bool) -> VitalTerms:
         # Where there is no other, a clip that says so is better than nothing.
         loops=not alone,
     )
+
+
+def transcoding_terms(config: Config) -> Terms:
+    """Say how a transcoded channel is kept going: ffmpeg is started again; what it reads is kept going by itself."""
+    return Terms(
+        replace(_retry_terms(config), attempts=max(3, config.retry.attempts)),
+        _failover_terms(config, strict=False),
+        None,
+        VitalTerms(),
+    )

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from aiohttp import web
@@ -15,6 +16,7 @@ from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
 from streamproxy.logs import OneLine
+from streamproxy.model import Channel
 from streamproxy.playlist.library import Library
 from streamproxy.server.listener import Doorkeeper, connection_limit, listen, raise_descriptor_limit
 from streamproxy.server.notify import Notifier
@@ -85,7 +87,7 @@ class Service:
             self.addresses = [listening.getsockname()[:2] for listening in sockets]
             tasks = await stack.enter_async_context(Tasks())
             client = await stack.enter_async_context(Client(self.config.options))
-            wiring = Wiring(self, client, tasks)
+            wiring = Wiring(self, client, tasks, self._address_of)
             stack.enter_context(wiring.listening())
             if not await self._unless_stopped(wiring.library.load(self.config)):
                 return
@@ -104,6 +106,15 @@ class Service:
                 self._notifier.stopping()
                 _log.info("stopping", viewers=wiring.audience.present)
                 await _shut_down(servers, runner, wiring.broadcasts)
+
+    def _address_of(self, channel: Channel) -> str:
+        """Tell where this program serves a channel as it comes, to whoever is on this machine."""
+        host, port = self.addresses[0]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        server = self.config.server
+        token = f"/token/{quote(server.stream_token, safe='')}" if server.stream_token else ""
+        name = quote(channel.id, safe="")
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{token}/stream/{name}?profile=none"
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Do something that may take long; tell whether it was done before `stop` was called."""

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -10,6 +11,8 @@ import structlog
 
 from streamproxy.api.events import EVENT_LOG, EventLog
 from streamproxy.api.metrics import METRICS, LoopLag, StreamproxyCollector, registry_of
+from streamproxy.api.webhooks import WEBHOOKS, WebhookRegister
+from streamproxy.api.transcode import TRANSCODING
 from streamproxy.audience import Audience
 from streamproxy.broadcast.broadcast import Broadcast, Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
@@ -25,6 +28,7 @@ from streamproxy.playlist.library import Library
 from streamproxy.playlist.loader import MAX_SIZE
 from streamproxy.server.app import make_app
 from streamproxy.server.feeds import feed_of
+from streamproxy.server.transcoding import Transcoding
 from streamproxy.sources import source_of
 from streamproxy.sources.accounts import Accounts
 from streamproxy.sources.admission import AdmittedSource
@@ -32,12 +36,14 @@ from streamproxy.sources.berth import Berth
 from streamproxy.sources.client import Client
 from streamproxy.sources.http import Whereabouts
 from streamproxy.sources.pages import PageResolver
+from streamproxy.sources.posting import Poster
 from streamproxy.sources.resolution import FailoverService
 from streamproxy.sources.slate import Slate, SlateSource
 from streamproxy.sources.streamlink_pages import find_stream
 from streamproxy.state import StateFile
 from streamproxy.tasks import Tasks
 from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, EVENTS, LIBRARY, OPEN_FEED, SETTINGS, Settings
+from streamproxy.webhooks import Webhooks
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
@@ -46,17 +52,21 @@ _GRACE, _SHORT_GRACE = 3.0, 0.5
 _SWEEP = 5
 """Seconds from one look for what is over to the next."""
 
+_FAREWELL = 1.0
+"""Seconds for webhooks to be told the rest when everything ends."""
+
 
 class Wiring:
     """All services, and who knows whom."""
 
-    def __init__(self, settings: Settings, client: Client, tasks: Tasks) -> None:
+    def __init__(self, settings: Settings, client: Client, tasks: Tasks, address_of: Callable[[Channel], str]) -> None:
         """Make them, without opening anything.
 
         Args:
             settings: The settings in force.
             client: What to ask upstreams with.
             tasks: Who owns what runs in the background.
+            address_of: Tells where this program serves a channel.
         """
         self._settings = settings
         self._client = client
@@ -71,7 +81,12 @@ class Wiring:
         self.accounts = Accounts(_limits(config), grace=_GRACE)
         self.pages = PageResolver(find_stream)
         self.broadcasts = BroadcastRegistry(
-            self.open_feed, config.relay, tasks, lingering=self.accounts, ended=self._count
+            self.open_feed,
+            config.relay,
+            tasks,
+            lingering=self.accounts,
+            ended=self._count,
+            linger_of=self._linger_of,
         )
         self.app = make_app(config.server.root_path)
         self.app[SETTINGS] = settings
@@ -79,21 +94,32 @@ class Wiring:
         self.app[BROADCASTS] = self.broadcasts
         self.app[AUDIENCE] = self.audience
         self.app[EVENTS] = self.events
+        self.transcoding = Transcoding(settings, self.broadcasts.join, self.events.publish, address_of)
+        self.app[TRANSCODING] = self.transcoding
         self._lag = LoopLag()
         collector = StreamproxyCollector(self.audience, self.library, self.broadcasts, self.accounts, self._lag)
         self.app[METRICS] = registry_of(collector)
         self.log = self.app[EVENT_LOG] = EventLog()
+        self.webhooks = Webhooks(Poster(client), tasks)
+        self.register = self.app[WEBHOOKS] = WebhookRegister(self.webhooks, _kept_in(config, "webhooks.json"))
+        self.app.on_cleanup.append(self._tell_the_rest)
         self.app[OPEN_FEED] = self.open_feed
         self.app[ACCOUNTS] = self.accounts
         self.app[CLIENT] = client
         self.hls = self.app[HLS] = HlsRelay(client, tasks, self.audience, key=_link_key(config), accounts=self.accounts)
         self._configure_hls(config)
 
+    def _linger_of(self, channel: Channel) -> float | None:
+        return self._settings.config.transcode.linger if channel.transcode else None
+
     def _count(self, broadcast: Broadcast) -> None:
         self.audience.record(broadcast.channel).counters.received += broadcast.received
 
     def open_feed(self, channel: Channel) -> Feed:
         """Make what feeds a channel, without opening anything."""
+        record = self.audience.record(channel)
+        if channel.transcode:
+            return self.transcoding.feed(channel, channel.transcode, record)
         config = self._settings.config
         # For as long as the feed, which runs one source after the other.
         whereabouts = Whereabouts() if channel.sticky else None
@@ -102,7 +128,7 @@ class Wiring:
             resolve = FailoverService(channel, self._client, timeout=config.failover.resolver_timeout).resolve
         berth = Berth(channel.id)
         open_source = partial(self._open_source, channel, berth, whereabouts)
-        return feed_of(channel, config, open_source, _slate, resolve, berth, self.audience.record(channel))
+        return feed_of(channel, config, open_source, _slate, resolve, berth, record)
 
     def _open_source(
         self, channel: Channel, berth: Berth, whereabouts: Whereabouts | None, upstream: Upstream
@@ -117,7 +143,12 @@ class Wiring:
         """Tell everybody of events for the length of a `with` block."""
         stack = ExitStack()
         stack.enter_context(self.events.listening(self.log.add))
+        stack.enter_context(self.events.listening(self.webhooks.listener))
         return stack
+
+    async def _tell_the_rest(self, _: object) -> None:
+        """Have webhooks told of how it ended for the last viewers."""
+        await self.webhooks.settle(within=_FAREWELL)
 
     async def keep_house(self) -> None:
         """Take note of what viewers get, and forget what is over, until cancelled."""
@@ -156,7 +187,9 @@ class Wiring:
         """Use other settings for what starts from now on."""
         self.broadcasts.configure(config.relay)
         self.accounts.configure(_limits(config))
+        self.transcoding.configure(config)
         self._client.configure(config.options)
+        self.register.configure(config)
         self._configure_hls(config)
 
     def _configure_hls(self, config: Config) -> None:

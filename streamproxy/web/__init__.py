@@ -14,6 +14,7 @@ from streamproxy.web.services import (
     SETTINGS,
     Settings,
     find_channel,
+    find_watched,
 )
 from streamproxy.web.tokens import is_authenticated, may_watch, shown
 
@@ -35,6 +36,7 @@ __all__ = [
     "base_url",
     "client_address",
     "find_channel",
+    "find_watched",
     "guard",
     "is_authenticated",
     "kind_of",

@@ -24,7 +24,7 @@ def is_of_another_site(request: web.Request) -> bool:
     Names that it knows are localhost, IP addresses, `server.host` and the host of `server.public_url`.
     """
     asked_for = _asked_for(request)
-    pages = {site.strip().lower() for site in request.headers.getall("Sec-Fetch-Site", [])}
+    pages = {site.strip() for site in request.headers.getall("Sec-Fetch-Site", [])}
     origins = {_authority(origin) for origin in request.headers.getall("Origin", [])}
     public = _authority(request.app[SETTINGS].config.server.public_url or "")
     own = {*asked_for, public} - {""}

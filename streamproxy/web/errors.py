@@ -4,14 +4,19 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamOffline, UpstreamStalled
+from streamproxy.errors import TranscodingUnavailable, UpstreamBusy, UpstreamError, UpstreamOffline, UpstreamStalled
 
 Responder = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PASSED_ON = ("Allow", "WWW-Authenticate")
 """Headers of a refusal beside its text."""
 
-_STATUSES = ((UpstreamStalled, 504), (UpstreamBusy, 503), (UpstreamOffline, 503))
+_STATUSES = (
+    (UpstreamStalled, 504),
+    (UpstreamBusy, 503),
+    (UpstreamOffline, 503),
+    (TranscodingUnavailable, 501),
+)
 
 
 @web.middleware

@@ -25,6 +25,11 @@ def is_alive(pid: int) -> bool:
     return _status(pid)[:1] not in ([], ["Z"])
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped."""
+    return _status(pid)[:1] == ["T"]
+
+
 async def death(*pids: int) -> None:
     """Wait until none of some processes is alive, but not for long."""
     async with asyncio.timeout(5):

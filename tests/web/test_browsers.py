@@ -81,7 +81,14 @@ async def test_what_a_page_of_another_host_may_have_sent_is_refused(
     assert "server.public_url" in said(answer)
 
 
-@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://localhost:3000", "X-Forwarded-Host": "localhost:3000"},
+    ],
+)
 async def test_an_api_that_is_open_to_everybody_is_not_open_to_their_pages(
     tmp_path: Path, headers: dict[str, str]
 ) -> None:

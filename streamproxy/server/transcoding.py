@@ -1,0 +1,200 @@
+"""Transcoded channels: which ffmpeg and hardware there are, how many may run, and what feeds such a channel."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+
+from streamproxy.audience import StreamRecord
+from streamproxy.broadcast.broadcast import Taker
+from streamproxy.broadcast.continuity import Continuity
+from streamproxy.broadcast.reader import Reader
+from streamproxy.config import Config
+from streamproxy.config.transcoding import profile_of
+from streamproxy.errors import FfmpegMissing, TranscodingUnavailable, UpstreamError
+from streamproxy.events import Event, UpstreamFailed
+from streamproxy.formats.transcoding import Accelerator, Container, Profile, ProfileError, arguments
+from streamproxy.hwaccel import Hardware, detect
+from streamproxy.model import Channel, Source, StreamFormat, StreamKind, Transcode
+from streamproxy.playlist.variants import container_of
+from streamproxy.server.feeds import transcoding_terms
+from streamproxy.sources.slots import ProcessSlots
+from streamproxy.sources.transcode import TranscodeSource
+from streamproxy.sources.transcoder import Transcoder
+from streamproxy.web import Settings
+
+_log = structlog.stdlib.get_logger("streamproxy")
+
+Join = Callable[[Channel], AbstractAsyncContextManager[Reader]]
+"""Joins a channel that is running, or starts it."""
+
+
+class Transcoding:
+    """Makes the feeds of transcoded channels. ffmpeg and hardware are looked for when they are first needed, once."""
+
+    def __init__(
+        self, settings: Settings, join: Join, publish: Callable[[Event], None], address_of: Callable[[Channel], str]
+    ) -> None:
+        """Prepare, without looking for anything.
+
+        Args:
+            settings: The settings in force.
+            join: Joins what is transcoded.
+            publish: Tells others of events.
+            address_of: Tells where this program serves a file, for ffmpeg to seek in it.
+        """
+        self._settings = settings
+        self._join = join
+        self._publish = publish
+        self._address_of = address_of
+        self._slots = ProcessSlots(_most_processes(settings.config))
+        self._looking: asyncio.Task[Hardware] | None = None
+
+    def configure(self, config: Config) -> None:
+        """Use other settings for what starts from now on."""
+        self._slots.configure(_most_processes(config))
+        self._looking = None
+
+    async def hardware(self) -> Hardware:
+        """Wait until it is known which ffmpeg there is, and what it can do.
+
+        Raises:
+            FfmpegMissing: There is none.
+        """
+        if self._looking is None or (self._looking.done() and self._looking.exception()):
+            config = self._settings.config
+            self._looking = asyncio.create_task(detect(config.transcode, config.state_dir), name="hardware")
+        return await asyncio.shield(self._looking)
+
+    async def command(self, channel: Channel) -> list[str]:
+        """Tell what ffmpeg is told for a transcoded channel, without anybody's address.
+
+        Raises:
+            FfmpegMissing: There is none.
+            ProfileError: It cannot be made.
+        """
+        transcode = channel.transcode
+        assert transcode, "it is transcoded"
+        profile = profile_of(self._settings.config.transcode, transcode.profile)
+        commands = self._commands(transcode, profile, container_of(profile, transcode), await self.hardware())
+        return [word if word != self._address_of(transcode.source) else "INPUT" for word in commands[0][1:]]
+
+    def feed(self, channel: Channel, transcode: Transcode, record: StreamRecord) -> "TranscodedFeed":
+        """Make what feeds a transcoded channel, without starting anything."""
+        return TranscodedFeed(self, channel, transcode, record)
+
+    async def continuity(self, channel: Channel, transcode: Transcode, record: StreamRecord) -> Continuity:
+        """Make what keeps a transcoded channel going.
+
+        Raises:
+            UpstreamError: It cannot be made.
+        """
+        label = f"{transcode.source.name} ({transcode.profile})"
+        try:
+            profile = profile_of(self._settings.config.transcode, transcode.profile)
+            hardware = await self.hardware()
+            container = container_of(profile, transcode)
+            commands = self._commands(transcode, profile, container, hardware)
+        except (FfmpegMissing, ProfileError) as error:
+            raise TranscodingUnavailable(label, str(error)) from None
+
+        def fall_back(reason: str) -> None:
+            _log.warning("hardware_failed", channel=channel.id, reason=reason, remedy="it goes on in software")
+            text = f"{reason}; it goes on in software"
+            event = UpstreamFailed(stream_id=channel.id, upstream=label, reason=text, error_type="TranscodeFailed")
+            self._publish(event)
+
+        def open_source(command: Sequence[str]) -> Source:
+            config = self._settings.config
+            relay = config.relay.model_copy(update={"stall_timeout": config.transcode.stall_timeout})
+            return TranscodeSource(
+                label,
+                None if _is_file(transcode) else lambda: self._join(transcode.source),
+                command,
+                container.media_type,
+                relay,
+                nice=config.transcode.nice,
+                slots=self._slots,
+            )
+
+        transcoder = Transcoder(commands, open_source, on_fallback=fall_back)
+        terms = transcoding_terms(self._settings.config)
+        return Continuity(channel, lambda _: transcoder.source(), terms, witness=record)
+
+    def _commands(
+        self, transcode: Transcode, profile: Profile, container: Container, hardware: Hardware
+    ) -> list[list[str]]:
+        """Write what is run, the preferred first.
+
+        Raises:
+            ProfileError: Nothing here can make it.
+        """
+        commands = []
+        failure: ProfileError | None = None
+        for accelerator in hardware.accelerators(profile):
+            try:
+                commands.append([hardware.ffmpeg, *self._arguments(transcode, profile, container, accelerator)])
+            except ProfileError as error:
+                failure = error
+        if failure and not commands:
+            raise failure
+        return commands
+
+    def _arguments(
+        self, transcode: Transcode, profile: Profile, container: Container, accelerator: Accelerator
+    ) -> list[str]:
+        from_file = _is_file(transcode)
+        return arguments(
+            profile,
+            accelerator,
+            input=self._address_of(transcode.source) if from_file else "pipe:0",
+            threads=self._settings.config.transcode.threads,
+            container=container,
+            input_options=("-re",) if from_file else (),
+            variables=transcode.variables,
+        )
+
+
+class TranscodedFeed:
+    """Feeds a transcoded channel, once it is known with what."""
+
+    def __init__(self, transcoding: Transcoding, channel: Channel, transcode: Transcode, record: StreamRecord) -> None:
+        self._transcoding = transcoding
+        self._channel = channel
+        self._transcode = transcode
+        self._record = record
+        self._continuity: Continuity | None = None
+
+    @property
+    def format(self) -> StreamFormat:
+        """How the stream is packed; known with its first write."""
+        assert self._continuity, "it is known with the first write"
+        return self._continuity.format
+
+    def look(self) -> None:
+        """Tell the taker of entry points that are not known yet: somebody joins."""
+        if self._continuity:
+            self._continuity.look()
+
+    async def run(self, sink: Taker) -> None:
+        """Transcode until it is given up.
+
+        Raises:
+            UpstreamError: Why.
+        """
+        try:
+            self._continuity = await self._transcoding.continuity(self._channel, self._transcode, self._record)
+        except UpstreamError as error:
+            self._record.gave_up(error)
+            raise
+        await self._continuity.run(sink)
+
+
+def _is_file(transcode: Transcode) -> bool:
+    return transcode.source.kind is StreamKind.FILE
+
+
+def _most_processes(config: Config) -> int:
+    return config.transcode.max_processes or os.cpu_count() or 1
