@@ -14,6 +14,9 @@ from streamproxy.errors import ConfigError
 CANNOT_BIND = 69
 """Exit code (EX_UNAVAILABLE of sysexits.h)."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 BAD_CONFIG = 78
 """Exit code (EX_CONFIG of sysexits.h)."""
 

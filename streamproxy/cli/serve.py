@@ -8,20 +8,19 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from streamproxy import logs
-from streamproxy.cli.common import CANNOT_BIND, config_option, find_config, read_config, refuse, say
+from streamproxy.cli.common import CANNOT_BIND, INTERRUPTED, config_option, find_config, read_config, refuse, say
 from streamproxy.config import Config, StreamConfig
 from streamproxy.errors import ConfigError
 from streamproxy.formats.urls import redact
 from streamproxy.model import DEMO_URL
-from streamproxy.server.service import Service
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
+if TYPE_CHECKING:
+    from streamproxy.server.service import Service
 
 @click.command()
 @config_option
@@ -83,6 +82,9 @@ def _run(read: Callable[[], Config], about: str) -> None:
 
 
 async def _serve(read: Callable[[], Config]) -> int:
+    # Here, as it takes most of the time that the other commands would need to start.
+    from streamproxy.server.service import Service
+
     service = Service(read)
     code = 0
 
@@ -99,7 +101,7 @@ async def _serve(read: Callable[[], Config]) -> int:
     return code
 
 
-def _announce(service: Service) -> None:
+def _announce(service: "Service") -> None:
     """Print what to point a player at."""
     public = service.config.server.public_url
     root = service.config.server.root_path

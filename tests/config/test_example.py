@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, BeforeValidator
 
 from streamproxy.config import (
+    ApiConfig,
     BackupConfig,
     Config,
     FailoverConfig,
@@ -15,17 +16,21 @@ from streamproxy.config import (
     LogConfig,
     OptionsConfig,
     PlaylistConfig,
+    ProfileConfig,
     RelayConfig,
     RetryConfig,
     ServerConfig,
     SlateConfig,
     StreamConfig,
     StrictLiveTsConfig,
+    TranscodeConfig,
+    WebhookConfig,
     load,
 )
 from streamproxy.config.document import compose
 from streamproxy.config.folders import default_cache_dir, default_state_dir
 from streamproxy.config.tags import tags
+from streamproxy.config.transcoding import Bitrate
 from streamproxy.config.values import Number, Whole
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
@@ -40,8 +45,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "slate": SlateConfig,
     "strict_live_ts": StrictLiveTsConfig,
     "hls": HlsConfig,
+    "transcode": TranscodeConfig,
+    "api": ApiConfig,
     "log": LogConfig,
 }
+EXAMPLES: dict[str, dict[str, Any]] = {"transcode": {"profiles": {}}}
 DERIVED = {"name", "cache_dir", "state_dir"}
 """Keys for which null is not the default itself but has it worked out."""
 
@@ -98,7 +106,8 @@ def test_example_names_every_section(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_example_shows_every_key_of_a_section_at_its_default(settings: dict[str, Any], name: str) -> None:
-    assert_defaults(SECTIONS[name], settings[name])
+    # Profiles and what else is named by a user are examples.
+    assert_defaults(SECTIONS[name], {**settings[name], **EXAMPLES.get(name, {})})
 
 
 def test_example_shows_every_key_of_a_list_at_its_default(settings: dict[str, Any]) -> None:
@@ -117,14 +126,27 @@ def test_example_shows_every_key_of_a_backup_at_its_default(settings: dict[str, 
     assert_defaults(BackupConfig, entry, url=entry["url"])
 
 
-@pytest.mark.parametrize("section", [*SECTIONS.values(), PlaylistConfig], ids=lambda section: section.__name__)
+def test_example_shows_every_key_of_a_profile_at_its_default(settings: dict[str, Any]) -> None:
+    assert_defaults(ProfileConfig, settings["transcode"]["profiles"]["small"])
+
+
+def test_example_shows_every_key_of_a_webhook_at_its_default(settings: dict[str, Any]) -> None:
+    entry = settings["webhooks"][-1]
+
+    assert_defaults(WebhookConfig, entry, url=entry["url"])
+
+
+WITH_NUMBERS = [*SECTIONS.values(), PlaylistConfig, ProfileConfig, WebhookConfig]
+
+
+@pytest.mark.parametrize("section", WITH_NUMBERS, ids=lambda section: section.__name__)
 def test_example_tells_the_limits_of_every_number(uncovered: str, section: type[BaseModel]) -> None:
     for key, field in section.model_fields.items():
         checks = [check.func for check in field.metadata if isinstance(check, BeforeValidator)]
         for check in checks:
-            if isinstance(check, Whole | Number):
+            if isinstance(check, Whole | Number | Bitrate):
                 explanations = re.findall(rf"((?:^ *# .*\n)+) *{key}:", uncovered, re.MULTILINE)
-                limits = f"{check.minimum} to {check.maximum}"
+                limits = f"{check.minimum:.15g} to {check.maximum:.15g}"
                 assert any(limits in explanation for explanation in explanations), f"{key}: {limits}"
 
 

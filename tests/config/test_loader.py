@@ -106,7 +106,7 @@ def test_quoted_null_is_text(read: Read) -> None:
         (
             "qqq: 1",
             "1:1: qqq: unknown key; here may stand server, playlists, merge_playlists, streams, options, relay, retry, "
-            "failover, slate, strict_live_ts, hls, log, cache_dir, state_dir",
+            "failover, slate, strict_live_ts, hls, transcode, api, webhooks, log, cache_dir, state_dir",
         ),
         ("server: text", "1:9: server: must be a mapping, not text"),
         ("server:\n- 1", "2:1: server: must be a mapping, not a list"),
@@ -188,6 +188,48 @@ def test_quoted_null_is_text(read: Read) -> None:
         (
             "streams: {a: {failover: [http://h/, {url: http://h/, account: x}]}}",
             "1:63: streams.a.failover.1.account: must be the name of a list",
+        ),
+        (
+            "streams: {a: {profile: 4k}}\ntranscode: {profiles: {own: {fps: 25}}}",
+            "1:24: streams.a.profile: must be one of default, hq, lowlatency, 720p, 1080p, hevc, audio, vp9, av1, "
+            "mjpeg, own",
+        ),
+        (
+            "playlists:\n- {url: http://h/, profile: HQ}",
+            "2:29: playlists.0.profile: must be one of default, hq, lowlatency, 720p, 1080p, hevc, audio, vp9, av1, "
+            "mjpeg",
+        ),
+        (
+            "transcode:\n  profiles:\n    a: {video: vp9}\n    b: {container: matroska}",
+            "3:8: transcode.profiles.a: cannot have vp9 as video in mpegts: set container to mp4, webm or matroska, or "
+            "video to copy, h264 or hevc",
+        ),
+        (
+            "transcode: {profiles: {a: -i /etc/passwd}}",
+            "1:27: transcode.profiles.a: must read nothing but the stream: write -i {input_url}",
+        ),
+        (
+            "transcode: {profiles: {a: {template: '-i {input_url}', fps: 25}}}",
+            "1:27: transcode.profiles.a: is a template, in which nothing else counts: leave out fps",
+        ),
+        (
+            "transcode: {profiles: {a: {video_bitrate: 2 Mbit}}}",
+            "1:43: transcode.profiles.a.video_bitrate: must be bits per second such as 2500k or 2.5M, between 10000 "
+            "and 200000000, not '2 Mbit'",
+        ),
+        (
+            "transcode: {profiles: {a/b: {}}}",
+            "1:24: transcode.profiles.a/b: must be a name without '/', '?', '#' and '&' that does not begin with '-'",
+        ),
+        (
+            "transcode: {hwaccel: gpu}",
+            "1:22: transcode.hwaccel: must be 'auto', 'off', 'nvidia', 'vaapi', 'qsv', 'amf', 'v4l2m2m' or "
+            "'videotoolbox', not 'gpu'",
+        ),
+        (
+            "transcode: {device: ../x}",
+            "1:21: transcode.device: must be a device such as /dev/dri/renderD128, or the number of a graphics card, "
+            "not '../x'",
         ),
         ("merge_playlists: title", "1:18: merge_playlists: must be 'none', 'tvg-id' or 'name', not 'title'"),
         ("retry: {backoff: 0}", "1:18: retry.backoff: must be a number between 1 and 100, not '0'"),

@@ -275,3 +275,26 @@ def test_secret_in_a_variable_is_never_shown(mistakes: Mistakes) -> None:
 
     assert len(found) == 3
     assert "s3cr3t" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("environ", "hwaccel"),
+    [
+        ({}, "auto"),
+        ({"HW_ACCEL_TYPE": "cpu"}, "off"),
+        ({"HW_ACCEL_TYPE": "Intel"}, "vaapi"),
+        ({"HW_ACCEL_TYPE": "amd"}, "vaapi"),
+        ({"HW_ACCEL_TYPE": "nvidia", "HW_ACCEL_AVAILABLE": "true"}, "nvidia"),
+        ({"HW_ACCEL_TYPE": "nvidia", "HW_ACCEL_AVAILABLE": "False"}, "off"),
+    ],
+)
+def test_hardware_of_m3u_proxy_is_understood(read: Read, environ: dict[str, str], hwaccel: str) -> None:
+    transcode = read("", {**environ, "HW_ACCEL_DEVICE": "/dev/dri/renderD129"}).transcode
+
+    assert (transcode.hwaccel, transcode.device) == (hwaccel, "/dev/dri/renderD129")
+
+
+def test_profile_can_come_from_the_environment(read: Read) -> None:
+    environ = {"STREAMPROXY_TRANSCODE__PROFILES__TINY__MAX_HEIGHT": "240"}
+
+    assert read("", environ).transcode.profiles["tiny"].max_height == 240

@@ -14,8 +14,8 @@ from streamproxy.config import (
     ServerConfig,
     StreamConfig,
 )
-from streamproxy.config.keys import ROOT, Kind
 from streamproxy.config.folders import default_cache_dir
+from streamproxy.config.keys import ROOT, Kind
 
 
 def sections(kind: Kind = ROOT) -> list[type[BaseModel]]:
@@ -29,7 +29,7 @@ def sections(kind: Kind = ROOT) -> list[type[BaseModel]]:
 def test_every_key_has_a_description_of_its_own() -> None:
     descriptions = [field.description for section in sections() for field in section.model_fields.values()]
 
-    assert len(sections()) == 13
+    assert len(sections()) == 17
     assert all(description and description.endswith(".") for description in descriptions)
 
 

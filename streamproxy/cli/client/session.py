@@ -10,12 +10,10 @@ import click
 
 from streamproxy.cli.client import output
 from streamproxy.cli.client.address import resolve
+from streamproxy.cli.common import INTERRUPTED
 
 if TYPE_CHECKING:
     from streamproxy.cli.client.api import Api
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 P = ParamSpec("P")
 
