@@ -9,7 +9,7 @@ import uvloop
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-_WHERE_THE_LOOP_MATTERS = {"broadcast", "outputs", "server", "sources", "e2e"}
+_WHERE_THE_LOOP_MATTERS = {"api", "broadcast", "hwaccel", "outputs", "server", "sources", "e2e"}
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, LoopFactory]:

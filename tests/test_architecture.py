@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 LAYERS = (
     {"errors", "model"},
-    {"config", "events", "metrics", "state", "tasks", "logs"},
     {"formats"},
-    {"sources", "broadcast", "playlist", "cluster", "webhooks", "audience"},
+    {"config", "events", "metrics", "state", "tasks", "logs"},
+    {"sources", "broadcast", "playlist", "cluster", "webhooks", "audience", "hwaccel"},
     {"web"},
     {"outputs", "api"},
     {"server"},

@@ -281,9 +281,11 @@ async def failover(request: web.Request) -> models.FailoverDone:
     running = next((each for each in request.app[BROADCASTS].running if each.channel.id == channel.id), None)
     upstreams = running.channel.upstreams if running else channel.upstreams
     index = (record.index + 1) % len(upstreams)
+    # What a service names, which is asked first, is not known yet.
+    wanted = None if channel.resolver_url else index
     if running is None:
         record.choose(index)
-    elif not (isinstance(running.feed, Continuity) and running.feed.switch(index)):
+    elif not (isinstance(running.feed, Continuity) and running.feed.switch(wanted)):
         raise web.HTTPConflict(text="The stream is on its way to another upstream already; try again in a moment")
     return models.FailoverDone(
         message="Failover triggered successfully - all clients will seamlessly reconnect",

@@ -15,7 +15,14 @@ from streamproxy.broadcast.interlude import Interlude, Slates
 from streamproxy.broadcast.line import Line
 from streamproxy.broadcast.referral import Referrals, Resolve
 from streamproxy.broadcast.take import Take
-from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamNotMedia, UpstreamOffline, UpstreamRefused
+from streamproxy.errors import (
+    UpstreamBroken,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamNotMedia,
+    UpstreamOffline,
+    UpstreamRefused,
+)
 from streamproxy.formats.health import VitalTerms
 from streamproxy.formats.splice import Former
 from streamproxy.model import DEMO_URL, TRANSPORT_STREAM, Channel, Source, StreamFormat, Upstream
@@ -84,6 +91,21 @@ class _Loss:
     error: UpstreamError
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A step from an upstream that plays to another one.
+
+    Attributes:
+        upstream: The other one.
+        index: Its number among the channel's; None for one that a service has named.
+        cause: Why.
+    """
+
+    upstream: Upstream
+    index: int | None
+    cause: str
+
+
 class Continuity:
     """Runs the upstreams of a channel, one after the other, into one stream.
 
@@ -141,7 +163,7 @@ class Continuity:
         """Go to another upstream by hand, as soon as that can be played; tell whether there was one to leave.
 
         Args:
-            index: Which; None for the next in order.
+            index: Which; None for what a service names, or else the next in order.
         """
         if self._wanted is None or self._wanted.done():
             return False
@@ -271,45 +293,60 @@ class Continuity:
             if not by_hand and (look_back_at is None or _now() < look_back_at):
                 take.elapse()
                 continue
-            index = wanted.result() if by_hand else self._policy.preferred
+            if by_hand:
+                move = await self._chosen(take, wanted.result())
+            else:
+                index = self._policy.preferred
+                move = _Move(self._channel.upstreams[index], index, _FAIL_BACK)
             wanted = self._wanted = asyncio.get_running_loop().create_future()
-            if index is None:
-                index = (self._policy.current + 1) % len(self._channel.upstreams)
             try:
-                take = await self._relieve(line, take, index, by_hand=by_hand)
+                take = await self._relieve(line, take, move)
             except UpstreamBusy:
                 # There is one connection for both: what plays has to make room.
                 await self._shut(line, take)
-                self._stand_in = None
-                self._cause = _BY_HAND if by_hand else _FAIL_BACK
-                return self._policy.switch(_now(), index) if by_hand else self._policy.fail_back(_now())
+                return self._settle(move)
 
-    async def _relieve(self, line: Line, take: Take, index: int, *, by_hand: bool) -> Take:
+    async def _chosen(self, take: Take, index: int | None) -> _Move:
+        """Choose where to go by hand; who is in the know of other upstreams is asked first."""
+        if index is None:
+            wish = UpstreamBroken(take.upstream.label, "another upstream is wanted")
+            if named := await self._referrals.ask(take.upstream, wish):
+                return _Move(named, None, _BY_HAND)
+            index = (self._policy.current + 1) % len(self._channel.upstreams)
+        return _Move(self._channel.upstreams[index], index, _BY_HAND)
+
+    async def _relieve(self, line: Line, take: Take, move: _Move) -> Take:
         """Put another upstream in the place of one that plays; return the one that is in force then.
 
         Raises:
             UpstreamBusy: Both cannot be open at once.
         """
-        upstream = self._channel.upstreams[index]
         try:
-            other = await self._prepare(line, upstream)
+            other = await self._prepare(line, move.upstream)
         except UpstreamBusy:
             raise
         except UpstreamError as error:
-            self._log.warning("switch_failed", upstream=upstream.label, reason=error.reason)
-            if not by_hand:
+            self._log.warning("switch_failed", upstream=move.upstream.label, reason=error.reason)
+            if move.cause == _FAIL_BACK:
                 self._policy.put_off_fail_back(_now())
             return take
-        if by_hand:
-            self._policy.switch(_now(), index)
-        else:
-            self._policy.fail_back(_now())
+        self._settle(move)
         take.retire()
         line.finish()
-        self._cause = _BY_HAND if by_hand else _FAIL_BACK
         self._put_in_force(other)
         await take.stop()
         return other
+
+    def _settle(self, move: _Move) -> Attempt:
+        """Take note of where to go, and return the attempt that it is if it has yet to be opened."""
+        self._cause = move.cause
+        if move.index is None:
+            self._stand_in = move.upstream
+            return Attempt(self._policy.current, _now())
+        self._stand_in = None
+        if move.cause == _BY_HAND:
+            return self._policy.switch(_now(), move.index)
+        return self._policy.fail_back(_now())
 
     async def _end(self, line: Line, take: Take) -> _Loss | None:
         """Shut what is over, and tell why if that was not its own end."""

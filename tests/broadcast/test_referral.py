@@ -266,3 +266,48 @@ def test_the_first_failure_is_what_is_told_when_nothing_named_plays() -> None:
         assert isinstance(scene.asked[1][3], UpstreamBroken)
 
     in_virtual_time(scenario())
+
+
+def test_who_knows_another_is_asked_first_when_one_is_wanted_by_hand() -> None:
+    async def scenario() -> None:
+        scene = Referring({"one": [shows()], "two": [shows()], "named": [shows(begin=7_000_000)]}, named=["named"])
+        feed = scene.feed()
+        task = asyncio.create_task(feed.run(scene.viewer))
+        await scene.viewer.until(has_pictures(50))
+
+        feed.switch()
+        await asyncio.sleep(3)
+        assert (scene.labels, scene.open) == (["one", "named"], ["named"])
+
+        feed.switch()
+        await asyncio.sleep(3)
+        assert scene.open == ["two"]
+        assert scene.questions == [("one", 0), ("named", 1)]
+        assert faults(scene.viewer.data) == []
+        task.cancel()
+        await asyncio.wait([task])
+
+    in_virtual_time(scenario())
+
+
+def test_what_is_named_by_hand_takes_the_only_connection_over() -> None:
+    async def scenario() -> None:
+        async def named(sink: Sink) -> None:
+            if "one" in scene.open:
+                raise UpstreamBusy("provider")
+            await Camera(4_000_000).play(sink)
+
+        scene = Referring({"one": [shows()], "named": [named]}, named=["named"])
+        feed = scene.feed()
+        task = asyncio.create_task(feed.run(scene.viewer))
+        await scene.viewer.until(has_pictures(50))
+
+        feed.switch()
+        await asyncio.sleep(3)
+
+        assert (scene.labels, scene.open) == (["one", "named", "named"], ["named"])
+        assert faults(scene.viewer.data) == []
+        task.cancel()
+        await asyncio.wait([task])
+
+    in_virtual_time(scenario())
