@@ -1,7 +1,9 @@
 """Which channels are running: finds or starts the broadcast that a viewer joins, and stops it after the last."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -63,6 +65,7 @@ class BroadcastRegistry:
         self._lingering = lingering
         self._ended = ended
         self._linger_of = linger_of
+        self._kept: Counter[str] = Counter()
         self._entries: dict[str, _Entry] = {}
         self._alive: dict[asyncio.Task[None], Broadcast] = {}
 
@@ -98,6 +101,19 @@ class BroadcastRegistry:
         """Remove a reader, and stop what nobody watches any more. Only seats call this."""
         broadcast.detach(reader)
         self._stop_if_unwatched(broadcast)
+
+    @contextmanager
+    def keeping(self, channel_id: str) -> Iterator[None]:
+        """Let a channel that runs run on for the length of the block, although nobody may watch it for a moment."""
+        self._kept[channel_id] += 1
+        try:
+            yield
+        finally:
+            self._kept[channel_id] -= 1
+            if not self._kept[channel_id]:
+                del self._kept[channel_id]
+            if entry := self._entries.get(channel_id):
+                self._stop_if_unwatched(entry.broadcast)
 
     def stop(self, channel_id: str) -> None:
         """Stop a channel, if it is running; its viewers are at its end."""
@@ -138,7 +154,7 @@ class BroadcastRegistry:
                 self._lingering.in_use(channel_id)
 
     def _stop_if_unwatched(self, broadcast: Broadcast) -> None:
-        if broadcast.readers or broadcast.closed:
+        if broadcast.readers or broadcast.closed or broadcast.channel.id in self._kept:
             return
         own = self._linger_of(broadcast.channel)
         linger = self._relay.linger if own is None else own
@@ -152,7 +168,8 @@ class BroadcastRegistry:
 
     def _stop_if_unvisited(self, broadcast: Broadcast, visits: int) -> None:
         entry = self._entries.get(broadcast.channel.id)
-        if entry and entry.broadcast is broadcast and broadcast.visits == visits:
+        is_kept = broadcast.channel.id in self._kept
+        if entry and entry.broadcast is broadcast and broadcast.visits == visits and not is_kept:
             self._stop(entry)
 
     def _stop(self, entry: _Entry) -> None:

@@ -13,7 +13,7 @@ class FragmentedStream:
         header: The file type and the movie box: whoever joins must get them first. Empty before they are known.
     """
 
-    def __init__(self, *, limit: int = 1 << 24) -> None:
+    def __init__(self, *, limit: int = 1 << 26) -> None:
         """Start at the beginning of a stream.
 
         Args:

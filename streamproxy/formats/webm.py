@@ -47,7 +47,7 @@ class Clusters:
         header: What stands before the first cluster: whoever joins must get it first. Empty before it is known.
     """
 
-    def __init__(self, *, limit: int = 1 << 24, header_limit: int = 1 << 20) -> None:
+    def __init__(self, *, limit: int = 1 << 26, header_limit: int = 1 << 20) -> None:
         """Start at the beginning of a stream.
 
         Args:

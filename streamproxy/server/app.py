@@ -1,6 +1,7 @@
 """The application: which paths lead where."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 
 from aiohttp import web
 
@@ -39,10 +40,11 @@ def make_app(root_path: str, tables: Iterable[tuple[Face, web.RouteTableDef]] = 
     app[playlist.WRITTEN_LISTS] = playlist.WrittenLists()
     app[openapi.PUBLICATION] = openapi.Publication(tables)
     app[docs.ASSETS] = docs.Assets()
+    literals = {route.path for _, routes in tables for route in routes if isinstance(route, web.RouteDef)}
     faces: dict[web.AbstractRoute, Face] = {}
     for prefix in dict.fromkeys((root_path, "")):
         for face, routes in tables:
-            faces |= dict.fromkeys(_add(app, prefix, routes), face)
+            faces |= dict.fromkeys(_add(app, prefix, routes, literals), face)
     app[FACES] = faces
     return app
 
@@ -52,13 +54,29 @@ async def _sign(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "streamproxy"
 
 
-def _add(app: web.Application, prefix: str, routes: Iterable[web.AbstractRouteDef]) -> Iterator[web.AbstractRoute]:
+def _add(
+    app: web.Application, prefix: str, routes: Iterable[web.AbstractRouteDef], literals: Collection[str]
+) -> Iterator[web.AbstractRoute]:
     for route in routes:
         assert isinstance(route, web.RouteDef)
-        paths = [prefix + route.path]
+        paths = [prefix + _narrowed(route.path, literals)]
         if prefix and route.path == "/":
             paths.append(prefix)
         for path in paths:
             yield app.router.add_route(route.method, path, route.handler)
             if route.method == "GET" and route.kwargs.get("allow_head", True):
                 yield app.router.add_route("HEAD", path, route.handler)
+
+
+def _narrowed(path: str, literals: Collection[str]) -> str:
+    """Have a path that ends with a parameter not take what has a path of its own, if only for other methods.
+
+    `GET /test-connection` is a mistake, and no stream of that name that is not there.
+    """
+    folder, _, parameter = path.rpartition("/")
+    if not parameter.startswith("{"):
+        return path
+    others = [other.rpartition("/") for other in literals if "{" not in other]
+    names = sorted(name for within, _, name in others if within == folder and name)
+    taken = "|".join(map(re.escape, names))
+    return f"{folder}/{{{parameter[1:-1]}:(?!(?:{taken})\\Z)[^{{}}/]+}}" if taken else path

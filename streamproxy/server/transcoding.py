@@ -3,14 +3,14 @@
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 
 import structlog
 
 from streamproxy.audience import StreamRecord
 from streamproxy.broadcast.broadcast import Taker
 from streamproxy.broadcast.continuity import Continuity
-from streamproxy.broadcast.reader import Reader
+from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.config.transcoding import profile_of
 from streamproxy.errors import FfmpegMissing, TranscodingUnavailable, UpstreamError
@@ -27,26 +27,27 @@ from streamproxy.web import Settings
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
-Join = Callable[[Channel], AbstractAsyncContextManager[Reader]]
-"""Joins a channel that is running, or starts it."""
-
 
 class Transcoding:
     """Makes the feeds of transcoded channels. ffmpeg and hardware are looked for when they are first needed, once."""
 
     def __init__(
-        self, settings: Settings, join: Join, publish: Callable[[Event], None], address_of: Callable[[Channel], str]
+        self,
+        settings: Settings,
+        broadcasts: BroadcastRegistry,
+        publish: Callable[[Event], None],
+        address_of: Callable[[Channel], str],
     ) -> None:
         """Prepare, without looking for anything.
 
         Args:
             settings: The settings in force.
-            join: Joins what is transcoded.
+            broadcasts: Where what is transcoded runs.
             publish: Tells others of events.
             address_of: Tells where this program serves a file, for ffmpeg to seek in it.
         """
         self._settings = settings
-        self._join = join
+        self._broadcasts = broadcasts
         self._publish = publish
         self._address_of = address_of
         self._slots = ProcessSlots(_most_processes(settings.config))
@@ -81,6 +82,10 @@ class Transcoding:
         commands = self._commands(transcode, profile, container_of(profile, transcode), await self.hardware())
         return [word if word != self._address_of(transcode.source) else "INPUT" for word in commands[0][1:]]
 
+    def keeping(self, transcode: Transcode) -> AbstractContextManager[None]:
+        """Keep what is transcoded running while ffmpeg may have to be started again."""
+        return self._broadcasts.keeping(transcode.source.id)
+
     def feed(self, channel: Channel, transcode: Transcode, record: StreamRecord) -> "TranscodedFeed":
         """Make what feeds a transcoded channel, without starting anything."""
         return TranscodedFeed(self, channel, transcode, record)
@@ -111,7 +116,7 @@ class Transcoding:
             relay = config.relay.model_copy(update={"stall_timeout": config.transcode.stall_timeout})
             return TranscodeSource(
                 label,
-                None if _is_file(transcode) else lambda: self._join(transcode.source),
+                None if _is_file(transcode) else lambda: self._broadcasts.join(transcode.source),
                 command,
                 container.media_type,
                 relay,
@@ -189,7 +194,8 @@ class TranscodedFeed:
         except UpstreamError as error:
             self._record.gave_up(error)
             raise
-        await self._continuity.run(sink)
+        with self._transcoding.keeping(self._transcode):
+            await self._continuity.run(sink)
 
 
 def _is_file(transcode: Transcode) -> bool:

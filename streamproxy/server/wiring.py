@@ -11,8 +11,8 @@ import structlog
 
 from streamproxy.api.events import EVENT_LOG, EventLog
 from streamproxy.api.metrics import METRICS, LoopLag, StreamproxyCollector, registry_of
-from streamproxy.api.webhooks import WEBHOOKS, WebhookRegister
 from streamproxy.api.transcode import TRANSCODING
+from streamproxy.api.webhooks import WEBHOOKS, WebhookRegister
 from streamproxy.audience import Audience
 from streamproxy.broadcast.broadcast import Broadcast, Feed
 from streamproxy.broadcast.registry import BroadcastRegistry
@@ -94,7 +94,7 @@ class Wiring:
         self.app[BROADCASTS] = self.broadcasts
         self.app[AUDIENCE] = self.audience
         self.app[EVENTS] = self.events
-        self.transcoding = Transcoding(settings, self.broadcasts.join, self.events.publish, address_of)
+        self.transcoding = Transcoding(settings, self.broadcasts, self.events.publish, address_of)
         self.app[TRANSCODING] = self.transcoding
         self._lag = LoopLag()
         collector = StreamproxyCollector(self.audience, self.library, self.broadcasts, self.accounts, self._lag)

@@ -13,10 +13,8 @@ from streamproxy.errors import UpstreamBroken, UpstreamStalled
 from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer
 from streamproxy.model import Sink
 from streamproxy.sources.http import Chunker
-from streamproxy.sources.pipes import Pipe, pipes
+from streamproxy.sources.pipes import Pipe
 from streamproxy.sources.process import GRACE, NotStartedError, Process
-
-__all__ = ["Ffmpeg", "Pipe", "find_ffmpeg", "pipes"]
 
 
 def find_ffmpeg(program: str) -> str | None:

@@ -13,9 +13,10 @@ from streamproxy.errors import UpstreamBroken, UpstreamError
 from streamproxy.formats.fmp4 import is_mp4
 from streamproxy.formats.hls.model import Map
 from streamproxy.model import Sink, Splicing
-from streamproxy.sources.ffmpeg import Ffmpeg, Pipe, pipes
+from streamproxy.sources.ffmpeg import Ffmpeg
 from streamproxy.sources.hls_track import Delivery, Track
 from streamproxy.sources.hls_writer import Pace, Writer
+from streamproxy.sources.pipes import Pipe, pipes
 from streamproxy.sources.segments import Download
 
 _LONGEST_ALONE = 10.0

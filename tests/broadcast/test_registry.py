@@ -14,6 +14,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamproxy.broadcast.broadcast import Broadcast
 from streamproxy.broadcast.reader import END, Reader
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import RelayConfig
@@ -145,11 +146,22 @@ class Scene:
         sources: All that it had made, in order.
         unwatched: What runs on for nobody.
         slow: Whether those that are made next shut only when they are told to.
+        ended: The broadcasts whose source is shut.
+        lingers: Seconds that channels linger that do so otherwise than the others, by their ids.
     """
 
     def __init__(self, tasks: Tasks, relay: RelayConfig) -> None:
         self.unwatched = Unwatched()
-        self.registry = BroadcastRegistry(self._open_source, relay, tasks, lingering=self.unwatched)
+        self.ended: list[Broadcast] = []
+        self.lingers: dict[str, float] = {}
+        self.registry = BroadcastRegistry(
+            self._open_source,
+            relay,
+            tasks,
+            lingering=self.unwatched,
+            ended=self.ended.append,
+            linger_of=lambda channel: self.lingers.get(channel.id),
+        )
         self.sources: list[ScriptedSource] = []
         self.slow = False
         self._running: Counter[str] = Counter()
@@ -539,6 +551,59 @@ async def test_closing_nothing_is_over_at_once() -> None:
 
 
 # From here on time is virtual.
+
+
+async def test_what_is_kept_runs_on_for_nobody_until_it_is_not() -> None:
+    async with a_scene() as scene:
+        with scene.registry.keeping("news"), scene.registry.keeping("news"):
+            await (await scene.watch()).leave()
+            await one_turn()
+            assert scene.sources[0].cancelled == 0
+        await scene.sources[0].shut.wait()
+        assert scene.registry.running == []
+
+
+async def test_what_is_kept_and_watched_is_left_to_who_watches() -> None:
+    async with a_scene() as scene:
+        with scene.registry.keeping("news"), scene.registry.keeping("sport"):
+            visit = await scene.watch()
+        await one_turn()
+        assert scene.sources[0].cancelled == 0
+        await visit.leave()
+        await scene.sources[0].shut.wait()
+
+
+async def test_a_channel_can_be_stopped_whoever_watches_or_keeps_it() -> None:
+    async with a_scene() as scene:
+        reader = await (await scene.watch()).joined
+        with scene.registry.keeping("news"):
+            scene.registry.stop("news")
+            scene.registry.stop("sport")
+
+            assert [await reader.get(), await reader.get()] == [b"first", b""]
+            await scene.sources[0].shut.wait()
+
+
+async def test_every_broadcast_whose_source_is_shut_is_told_of() -> None:
+    async with a_scene() as scene:
+        await (await scene.watch()).leave()
+        await scene.sources[0].shut.wait()
+        await one_turn()
+        await one_turn()
+
+    assert [(broadcast.channel.id, broadcast.received) for broadcast in scene.ended] == [("news", 5)]
+
+
+def test_a_channel_may_have_a_linger_of_its_own() -> None:
+    async def leave() -> None:
+        async with a_scene(linger=10) as scene:
+            scene.lingers["news"] = 3
+            await (await scene.watch()).leave()
+            left = now()
+            await scene.sources[0].shut.wait()
+            assert now() == left + 3
+
+    in_virtual_time(leave())
 
 
 def test_the_source_stays_open_for_the_linger() -> None:

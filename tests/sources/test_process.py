@@ -14,7 +14,7 @@ import pytest
 from streamproxy.sources.pipes import pipes
 from streamproxy.sources.process import LAST_WORDS, NotStartedError, Process
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
-from tests.helpers.programs import children, death, descriptors, is_alive, program
+from tests.helpers.programs import children, death, descriptors, is_alive, is_stopped, program
 
 STUBBORN = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -114,8 +114,10 @@ async def test_what_does_not_end_when_asked_is_killed(
 
 
 async def test_what_is_stopped_may_still_end_by_itself(tmp_path: Path) -> None:
-    async with running(program(tmp_path, "os.write(1, b'1')\n" + STOPPED), grace=60) as process:
-        await process.read(100, 10)
+    async with running(program(tmp_path, 'os.write(1, b"%d" % os.getpid())\n' + STOPPED), grace=60) as process:
+        pid = int(await process.read(100, 10))
+        while not is_stopped(pid):
+            await asyncio.sleep(0.01)
 
 
 async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ async def test_wherever_it_is_cancelled_nothing_is_left(again: bool) -> None:
     cancelled.cancel()
     await asyncio.wait([cancelled])
     before = descriptors()
-    for steps in range(40):
+    for steps in range(25):
         task = asyncio.create_task(use())
         for _ in range(steps):
             # So many times something happens, or a moment passes.
@@ -187,6 +189,32 @@ async def test_who_cannot_wait_for_a_kind_end_gets_a_quick_one(tmp_path: Path) -
     assert not is_alive(pid)
 
 
+async def test_who_is_cancelled_while_the_killed_dies_waits_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use() -> None:
+        async with running(program(tmp_path, STUBBORN + SLEEPING), grace=0) as process:
+            started.set_result(int(await process.read(100, 10)))
+
+    def signal_group(group: int, number: signal.Signals) -> None:
+        if number is signal.SIGKILL and not task.cancelling():
+            dying.set()
+        else:
+            signal_it(group, number)
+
+    signal_it, dying = os.killpg, asyncio.Event()
+    monkeypatch.setattr(os, "killpg", signal_group)
+    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(use())
+    await dying.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=0.1)
+    assert not done
+    os.kill(await started, signal.SIGKILL)
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
 @pytest.mark.parametrize("loop", ["asyncio.new_event_loop", "uvloop.new_event_loop"])
 def test_it_dies_with_a_proxy_that_is_killed(tmp_path: Path, loop: str) -> None:
     programs = []
@@ -200,7 +228,11 @@ def test_it_dies_with_a_proxy_that_is_killed(tmp_path: Path, loop: str) -> None:
         assert len(pids) == 2
         assert all(map(is_alive, pids))
         proxy.kill()
-    asyncio.run(death(*pids))
+    try:
+        asyncio.run(death(*pids))
+    finally:
+        for pid in filter(is_alive, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_flood_of_complaints_is_heard_but_not_kept(tmp_path: Path) -> None:
@@ -217,13 +249,13 @@ async def test_its_last_words_hold_no_address_and_no_credentials(tmp_path: Path)
     body = f"""
 os.write(2, b"tv.example: alice:pa55 refused {address}\\n")
 os.write(2, b"Failed to resolve tv.example of rtmp://other.example/app/k3y: Not found\\n")
-os.write(2, b"Error opening /live/alice/pa55/1.ts?token=t0ken, password=pa55\\n")
+os.write(2, b"Error opening /live/alice/pa55/1.ts?token=t0ken, password=0ther\\n")
 """
     async with running(program(tmp_path, body), "-i", address) as process:
         await everything(process)
         await process.ended()
     assert "Not found" in process.said
-    for secret in ("alice", "pa55", "tv.example", "other.example", "k3y", "t0ken"):
+    for secret in ("alice", "pa55", "tv.example", "other.example", "k3y", "t0ken", "0ther"):
         assert secret not in process.said
 
 
