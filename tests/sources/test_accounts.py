@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import gc
 import random
-import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from streamproxy.errors import UpstreamBusy, UpstreamError
 from streamproxy.sources.accounts import Account, Accounts, Slot
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
+from tests.helpers.virtual_time import in_virtual_time
 
 
 async def one_turn() -> None:
@@ -418,35 +418,6 @@ async def test_an_account_that_nobody_uses_is_forgotten_but_not_its_limit() -> N
 
 
 # From here on time is virtual.
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer when nothing else is left to do; a deadlock is an error."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        super().__init__(_NoWaiting(self))
-
-    def time(self) -> float:
-        return self.now
-
-
-class _NoWaiting(selectors.DefaultSelector):
-    def __init__(self, loop: VirtualTimeLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "everything waits, for ever"
-            self._loop.now += timeout
-        return ready
-
-
-def in_virtual_time(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(work)
 
 
 def test_a_wait_lasts_as_long_as_it_may_and_no_longer() -> None:

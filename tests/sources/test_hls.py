@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamproxy.config import OptionsConfig, RelayConfig
+from streamproxy.config import RelayConfig
 from streamproxy.errors import (
     UpstreamBroken,
     UpstreamError,
@@ -25,8 +25,7 @@ from streamproxy.errors import (
     UpstreamRefused,
     UpstreamStalled,
 )
-from streamproxy.model import TRANSPORT_STREAM, StreamFormat, Upstream
-from streamproxy.sources.client import Client
+from streamproxy.model import TRANSPORT_STREAM, StreamFormat
 from streamproxy.sources.hls import HlsSource
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.hls_origin import (
@@ -35,7 +34,6 @@ from tests.helpers.hls_origin import (
     HlsOrigin,
     Jumps,
     Recorder,
-    Steps,
     cut,
     dropped,
     gated,
@@ -48,10 +46,19 @@ from tests.helpers.hls_origin import (
     send,
     whole,
 )
+from tests.helpers.hls_source import (
+    LIVE,
+    asked_for,
+    film,
+    live,
+    names,
+    play_until_stalled,
+    serve_segments,
+    source_of,
+)
 from tests.helpers.origin import Exchange
 from tests.helpers.stream import PACKET
 
-LIVE = "/live.m3u8"
 SECRET = "s3cr3t-t0ken"
 """A canary: it stands in addresses, and must not show."""
 
@@ -60,26 +67,6 @@ SECRET = "s3cr3t-t0ken"
 async def origin() -> AsyncIterator[HlsOrigin]:
     async with hls_origin() as running:
         yield running
-
-
-@asynccontextmanager
-async def source_of(
-    origin: HlsOrigin,
-    path: str = LIVE,
-    *,
-    time: Jumps | Steps | None = None,
-    threads: int = 4,
-    timeout: float = 2,
-    headers: dict[str, str] | None = None,
-    chunk_delay: float = 0.05,
-    **settings: Any,
-) -> AsyncIterator[HlsSource]:
-    time = time or Jumps()
-    options = OptionsConfig(timeout=timeout, threads=threads, user_agent="agent/1")
-    async with Client(options) as client:
-        upstream = Upstream(origin.url(path), "tv", headers or {})
-        relay = RelayConfig(chunk_delay=chunk_delay)
-        yield HlsSource(upstream, client, options, relay, clock=time.clock, sleep=time.sleep, **settings)
 
 
 @asynccontextmanager
@@ -113,37 +100,6 @@ class Joined(Recorder):
         if not self.chunks and self.source.format.header:
             super().write(self.source.format.header)
         super().write(data)
-
-
-async def play_until_stalled(origin: HlsOrigin, path: str = LIVE, **settings: Any) -> bytes:
-    """Play until nothing new comes."""
-    sink = Recorder()
-    async with source_of(origin, path, **settings) as source:
-        with pytest.raises(UpstreamStalled, match="nothing new"):
-            await source.run(sink)
-    return sink.data
-
-
-def names(first: int, count: int, suffix: str = ".ts") -> list[str]:
-    return [f"{number}{suffix}" for number in range(first, first + count)]
-
-
-def serve_segments(origin: HlsOrigin, first: int = 0, count: int = 20) -> None:
-    for number in range(first, first + count):
-        origin.serve(f"/{number}.ts", segment(number))
-
-
-def live(first: int, count: int = 3, **more: Any) -> str:
-    return media(names(first, count), first=first, **more)
-
-
-def film(count: int, **more: Any) -> str:
-    return media(names(0, count), ended=True, **more)
-
-
-def asked_for(origin: HlsOrigin) -> list[int]:
-    """Numbers of the segments that were asked for, ascending."""
-    return sorted(int(path[1:-3]) for path in origin.paths if path.endswith(".ts"))
 
 
 # The playlist, from its first load to its end
@@ -1165,7 +1121,7 @@ async def test_the_beginning_of_an_encrypted_stream_waits_a_moment_for_its_paddi
     origin.serve("/1.ts", encrypted(segment(1), sequence=1))
     origin.serve("/key", KEY)
     origin.serve(LIVE, encrypted_film(2))
-    assert numbers(await play(origin, chunk_delay=1)) == [1]
+    assert numbers(await play(origin, relay=RelayConfig(chunk_delay=1))) == [1]
 
 
 @pytest.mark.parametrize(
@@ -1429,4 +1385,4 @@ async def test_whatever_breaks_the_stream_is_what_the_playlist_lists(
             origin.serve(LIVE, *lists, film(count))
         else:
             origin.serve(LIVE, film(count))
-        assert await play(origin, threads=threads, chunk_delay=0) == b"".join(bodies)
+        assert await play(origin, threads=threads, relay=RelayConfig(chunk_delay=0)) == b"".join(bodies)
