@@ -3,10 +3,16 @@
 import re
 import shutil
 import subprocess
+import sys
+import urllib.request
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.test_program import environment
+from tests.helpers import sandbox
 
 UNIT = Path(__file__).resolve().parents[1] / "config" / "streamproxy.service"
 
@@ -38,10 +44,41 @@ def analyze() -> str:
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
     """The unit with a program that exists here: systemd-analyze wants to see it."""
-    copy = tmp_path / UNIT.name
+    return written(tmp_path)
+
+
+def written(folder: Path, settings: str = "") -> Path:
+    """Write the unit, with a program that exists here and with more settings of its service."""
     true = shutil.which("true")
-    copy.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={true}", UNIT.read_text(), flags=re.MULTILINE))
+    text = re.sub(r"^ExecStart=\S+", f"ExecStart={true}", UNIT.read_text(), flags=re.MULTILINE)
+    copy = folder / UNIT.name
+    copy.write_text(text.replace("\n[Install]", f"{settings}\n[Install]"))
     return copy
+
+
+def drop_ins() -> dict[str, str]:
+    """What the unit's comments propose for graphics cards, by maker."""
+    found = re.findall(r"^#   \[Service\] +(.*)\n((?:#   \w.*\n)+)", UNIT.read_text(), flags=re.MULTILINE)
+    return {maker: re.sub(r"^#   ", "", lines, flags=re.MULTILINE) for maker, lines in found}
+
+
+@cache
+def members(group: str) -> frozenset[str]:
+    """The system calls of a group of systemd's, such as @system-service."""
+    command = ["systemd-analyze", "syscall-filter", group]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+    names = {line.strip() for line in listed.splitlines()[1:] if line.strip() and not line.strip().startswith("#")}
+    return frozenset().union(*(members(name) if name.startswith("@") else {name} for name in names))
+
+
+def allowed_system_calls() -> frozenset[str]:
+    """What is left by the unit's filters, one after the other."""
+    allowed = members("@default")
+    for setting in settings("Service")["SystemCallFilter"]:
+        for name in setting.removeprefix("~").split():
+            some = members(name) if name.startswith("@") else frozenset({name})
+            allowed = allowed - some if setting.startswith("~") else allowed | some
+    return allowed
 
 
 def test_systemd_finds_no_fault_with_the_unit(analyze: str, unit: Path) -> None:
@@ -94,3 +131,35 @@ def test_unit_allows_the_sockets_the_program_uses() -> None:
 
 def test_unit_lets_the_program_hold_many_viewers() -> None:
     assert int(settings("Service")["LimitNOFILE"][0]) >= 65536
+
+
+@pytest.mark.parametrize("maker", ["Intel and AMD", "NVIDIA"])
+def test_what_the_unit_proposes_for_a_graphics_card_is_valid_and_still_rated_at_2_or_better(
+    analyze: str, tmp_path: Path, maker: str
+) -> None:
+    unit = written(tmp_path, drop_ins()[maker])
+    verdict = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, timeout=40, check=False)
+    command = [analyze, "security", "--offline=true", "--no-pager", "--threshold=20", str(unit)]
+    rating = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+
+    assert [line for line in verdict.stderr.splitlines() if unit.name in line] == []
+    assert rating.returncode == 0, rating.stdout[-200:]
+
+
+def test_the_program_transcodes_with_the_system_calls_that_the_unit_allows(analyze: str, tmp_path: Path) -> None:
+    if sandbox.library() is None or not shutil.which("ffmpeg"):
+        pytest.skip("libseccomp or ffmpeg is not installed")
+    assert settings("Service")["MemoryDenyWriteExecute"] == ["yes"]
+    confined = [sys.executable, sandbox.__file__, *sorted(allowed_system_calls()), "--"]
+    command = [*confined, sys.executable, "-m", "streamproxy", "demo", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        try:
+            said = iter(process.stderr)
+            base = next(match[1] for match in (re.match(r"Playlist: (\S+)/playlist", line) for line in said) if match)
+            with urllib.request.urlopen(f"{base}/stream/demo.ts?profile=lowlatency", timeout=20) as stream:
+                assert stream.read(10 * 188)[::188] == b"G" * 10
+        finally:
+            process.kill()

@@ -67,7 +67,7 @@ _OPTION = re.compile(r"\|([!#$%&'*+.^_`~0-9A-Za-z-]{1,64})=")
 _USERINFO = re.compile(r"//[^/?#\s\"'<>@]*@")
 _NAMED = re.compile(r"[^A-Za-z0-9_-]([A-Za-z_]{3,16})=")
 _BEHIND_THE_SCHEME = re.compile(
-    r"://(?:[^\s/?#@]*@)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?![^\s/?#\"'<>),;]))?(\S*)"
+    r"://(?:[^\s/?#@]*@)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?![^\s/?#\"'<>),;…]))?(\S*)"
 )
 _PAIR = re.compile(r"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{1,32})=[^\s&]+")
 _ACCOUNT_WITHOUT_A_HOST = re.compile(r"/(live|movie|series|timeshift)/[^/\s]+/[^/\s]+/", re.IGNORECASE)

@@ -5,6 +5,7 @@ code may meet a lock that nobody will ever release; so a fresh interpreter does 
 package.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -27,7 +28,9 @@ def main(report: int, parent: int, nice: int, command: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         return
-    os.nice(nice)
+    # Where that is not allowed, it is no reason not to run.
+    with contextlib.suppress(OSError):
+        os.nice(nice)
     # Python ignores these, and a program inherits that.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

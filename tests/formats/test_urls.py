@@ -451,3 +451,12 @@ def test_a_very_long_text_is_looked_at_in_linear_time(piece: str) -> None:
         urls.plain(url)
         urls.last_segment(url)
         urls.is_http(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h.example/x?token=1", "http://u:p@h:80/live/u/p/1.ts", "http://h", "http://[::1]/x"]
+)
+def test_what_was_masked_once_stays_as_it_is(url: str) -> None:
+    masked = urls.redact(f"{url} and {url}")
+
+    assert urls.redact(masked) == masked

@@ -80,7 +80,8 @@ def title(stream: Item) -> str:
 
 def address(url: object) -> str:
     """Show of a provider's address what is no secret."""
-    return plain(redact(url)) if isinstance(url, str) else ""
+    # Who has shown no token gets it masked already; masked twice, nothing is left of it.
+    return plain(redact(url.removesuffix("…"))) if isinstance(url, str) else ""
 
 
 def is_on(stream: Item) -> bool:

@@ -49,7 +49,8 @@ def add(
     """Tell URL of events, or change how it is told."""
     wanted = {
         "url": url,
-        "events": list(events) or None,
+        # Where nothing is said of them, the server takes m3u-proxy's only.
+        "events": list(events),
         "headers": dict(headers) or None,
         "timeout": timeout,
         "retry_attempts": retries,
