@@ -98,14 +98,14 @@ class CreatedStreams:
             self._channels[order.id] = self._channel_of(order)
 
     def find(self, name: str) -> Channel | None:
-        """Look one up by its id, with or without an extension behind it; what is looked up counts as used."""
-        stream_id = name.partition(".")[0]
-        order = self._orders.pop(stream_id, None)
-        if order is None:
-            return None
-        self._orders[stream_id] = order
-        channel = self._channels[stream_id] = self._channels.pop(stream_id)
-        return channel
+        """Look one up by its id, with or without an extension behind it."""
+        return self._channels.get(name.partition(".")[0])
+
+    def use(self, stream_id: str) -> None:
+        """Take note that somebody wants to watch one, if it was made here."""
+        if stream_id in self._orders:
+            self._orders[stream_id] = self._orders.pop(stream_id)
+            self._channels[stream_id] = self._channels.pop(stream_id)
 
     def order(self, stream_id: str) -> Order | None:
         """Tell what was asked for; None for a stream that was not made here."""

@@ -56,6 +56,7 @@ def find_watched(request: web.Request, name: str) -> Channel:
         HTTPBadRequest: There is no such profile.
     """
     channel = find_channel(request, name)
+    request.app[LIBRARY].created.use(channel.id)
     profile = request.query.get("profile", "") or channel.profile
     if profile is None or channel.transcode or profile in UNTRANSCODED:
         return channel

@@ -60,7 +60,9 @@ async def test_those_not_used_for_longest_come_first() -> None:
     created = CreatedStreams()
     ids = [(await created.add(Order(f"http://h/{number}.ts"))).id for number in range(3)]
 
-    created.find(ids[0])
+    created.find(ids[1])
+    created.use(ids[0])
+    created.use("another")
 
     assert [channel.id for channel in created] == [ids[1], ids[2], ids[0]]
 
