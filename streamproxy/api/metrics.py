@@ -69,6 +69,11 @@ class _Row(NamedTuple):
     lag: int
     overruns: int
     skipped: int
+    inspected: int
+    cc_errors_in: int
+    cc_errors_out: int
+    pcr_gaps_in: int
+    pcr_gaps_out: int
     playing: int
 
 
@@ -82,6 +87,11 @@ _COUNTERS = {
     "failures": ("streamproxy_channel_failures", "Times that a channel was given up"),
     "overruns": ("streamproxy_channel_overruns", "Times that viewers were too slow and lost a part"),
     "skipped": ("streamproxy_channel_skipped_bytes", "Bytes that viewers lost that way"),
+    "inspected": ("streamproxy_channel_inspected_packets", "Packets of a sample, as they came from upstreams"),
+    "cc_errors_in": ("streamproxy_channel_cc_errors_in", "Continuity errors among the inspected packets, as they came"),
+    "cc_errors_out": ("streamproxy_channel_cc_errors_out", "Continuity errors in a sample of what viewers got"),
+    "pcr_gaps_in": ("streamproxy_channel_pcr_gaps_in", "Clocks that jumped among the inspected packets, as they came"),
+    "pcr_gaps_out": ("streamproxy_channel_pcr_gaps_out", "Clocks that jumped in a sample of what viewers got"),
 }
 _GAUGES = {
     "viewers": ("streamproxy_channel_viewers", "Viewers now"),
@@ -121,7 +131,7 @@ class StreamproxyCollector(Collector):
         )
         yield _histogram(
             "streamproxy_join_to_key_frame_seconds",
-            "From a viewer's joining to the first picture they can decode",
+            "From a viewer's request to the first picture they can decode, of those who join what runs",
             audience.key_frame,
         )
         yield from self._channels()
@@ -170,6 +180,11 @@ def _row(record: StreamRecord, received: int) -> _Row:
         lag=max((client.viewer.lag for client in record.clients.values()), default=0),
         overruns=record.overruns,
         skipped=record.skipped,
+        inspected=counters.inspected,
+        cc_errors_in=counters.cc_errors_in,
+        cc_errors_out=counters.cc_errors_out,
+        pcr_gaps_in=counters.pcr_gaps_in,
+        pcr_gaps_out=counters.pcr_gaps_out,
         playing=int(record.lost_since is None and bool(record.clients)),
     )
 

@@ -18,7 +18,7 @@ class Audience:
         total: Viewers ever.
         records: What is known of each stream that was made through the API or watched, by stream id.
         first_byte: Seconds from a viewer's request to the first byte they are sent.
-        key_frame: Seconds from a viewer's joining to the first picture they can decode.
+        key_frame: The same, of those who begin with a picture that can be decoded.
     """
 
     def __init__(self, publish: Callable[[Event], None] = lambda _: None) -> None:

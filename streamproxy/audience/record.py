@@ -43,6 +43,11 @@ class Counters:
         sent: Bytes that viewers who have left got.
         segments: Segments that they got.
         clients: Viewers ever.
+        inspected: Packets that were looked at one by one: a sample, now and then.
+        cc_errors_in: Of these, those that did not follow the one before, as they came from upstreams.
+        cc_errors_out: The same as viewers got them.
+        pcr_gaps_in: Clock references of the sample that jumped, as they came.
+        pcr_gaps_out: The same as viewers got them.
     """
 
     received: int = 0
@@ -56,6 +61,11 @@ class Counters:
     sent: int = 0
     segments: int = 0
     clients: int = 0
+    inspected: int = 0
+    cc_errors_in: int = 0
+    cc_errors_out: int = 0
+    pcr_gaps_in: int = 0
+    pcr_gaps_out: int = 0
 
 
 class StreamRecord:

@@ -96,6 +96,10 @@ class Broadcast:
         """How its stream is packed; known once it has started."""
         return self.feed.format
 
+    def newest(self, count: int) -> list[bytes]:
+        """Return the newest chunks that viewers got, at most so many, oldest first."""
+        return self._ring.newest(count)
+
     def attach(self) -> Reader:
         """Add a reader; it begins where a decoder can, or with the recent past."""
         self.visits += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -49,6 +49,7 @@ class Terms:
         prebuffer_size: Bytes that are gathered before the first is passed on.
         prebuffer_timeout: Seconds that gathering takes at most.
         resolve: Whom to ask for another upstream when one is given up; None for nobody.
+        repeats: Whether an upstream that is opened again may send again what it sent before, which is left out then.
     """
 
     retry: RetryTerms
@@ -58,6 +59,7 @@ class Terms:
     prebuffer_size: int = 0
     prebuffer_timeout: float = 0.0
     resolve: Resolve | None = None
+    repeats: bool = True
 
 
 class Witness(Protocol):
@@ -158,6 +160,11 @@ class Continuity:
     def format(self) -> StreamFormat:
         """How the stream is packed; known with its first write."""
         return (self._line and self._line.format) or TRANSPORT_STREAM
+
+    @property
+    def newest(self) -> Sequence[bytes]:
+        """The newest pieces that came from upstreams as a transport stream, oldest first."""
+        return tuple(self._line.newest) if self._line else ()
 
     def switch(self, index: int | None = None) -> bool:
         """Go to another upstream by hand, as soon as that can be played; tell whether there was one to leave.
@@ -263,7 +270,7 @@ class Continuity:
         return take
 
     def _former_of(self, upstream: Upstream) -> Former | None:
-        return self._former if upstream == self._last else None
+        return self._former if self._terms.repeats and upstream == self._last else None
 
     def _put_in_force(self, take: Take, *, first: bool = False) -> None:
         self._playing = take

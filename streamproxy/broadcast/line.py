@@ -1,6 +1,7 @@
 """The one stream that the viewers of a channel get, whatever feeds it at the moment."""
 
 import asyncio
+from collections import deque
 
 from streamproxy.broadcast.broadcast import Taker
 from streamproxy.errors import UpstreamNotMedia
@@ -8,6 +9,10 @@ from streamproxy.formats.health import Ailment, Vitals, VitalTerms
 from streamproxy.formats.mpegts import Entry
 from streamproxy.formats.splice import Candidate, Former, Splicer
 from streamproxy.model import TRANSPORT_STREAM, StreamFormat
+
+
+SAMPLE = 2
+"""Pieces that are kept for whoever wants to look at what comes."""
 
 
 class Line:
@@ -20,6 +25,7 @@ class Line:
         format: How the stream is packed; None before there is any.
         begun: Whether viewers have got any of it.
         splices: Whether another upstream can take over without a seam.
+        newest: The newest pieces that came, oldest first.
     """
 
     def __init__(
@@ -41,8 +47,9 @@ class Line:
         self.format: StreamFormat | None = None
         self.begun = False
         self.splices = True
+        self.newest: deque[bytes] = deque(maxlen=SAMPLE)
         self._taker = taker
-        self._splicer = Splicer()
+        self._splicer = Splicer(thorough=vital_terms is not None and vital_terms.thorough)
         self._vital_terms = vital_terms
         self._vitals: Vitals | None = None
         self._prebuffer_size = prebuffer_size
@@ -77,6 +84,7 @@ class Line:
         if not self.splices:
             self._pass_on(data)
             return None
+        self.newest.append(data)
         for piece in self._splicer.feed(data):
             self._pass_on(piece.data, piece.entries)
         if self._vitals is None or not self._splicer.found:
@@ -140,11 +148,15 @@ class Line:
         if self._gathering:
             self._gathering.cancel()
         self._gathered.clear()
+        self.newest.clear()
         # Megabytes, which should not wait for the garbage collector.
         self._splicer = Splicer()
         self._vitals = None
 
     def _pass_on(self, data: bytes, entries: tuple[Entry, ...] = ()) -> None:
+        if not data and not entries:
+            # Nothing has to come first where a source takes over from one of which nothing is known.
+            return
         if not self.begun and self._prebuffer_size:
             self._gather(data, entries)
         else:

@@ -32,19 +32,33 @@ class Reader:
 
     Attributes:
         format: How what it takes is packed.
+        decodable: Whether it begins where a decoder can.
         overruns: Times it was lapped.
         skipped: Bytes it lost that way.
     """
 
-    __slots__ = ("_behind", "_capacity", "_ended", "_kept", "_outlet", "_queue_size", "format", "overruns", "skipped")
+    __slots__ = (
+        "_behind",
+        "_capacity",
+        "_ended",
+        "_kept",
+        "_outlet",
+        "_queue_size",
+        "decodable",
+        "format",
+        "overruns",
+        "skipped",
+    )
 
-    def __init__(self, queue_size: int, backlog: Sequence[bytes] = ()) -> None:
+    def __init__(self, queue_size: int, backlog: Sequence[bytes] = (), *, decodable: bool = False) -> None:
         """Begin with a backlog.
 
         Args:
             queue_size: Chunks it may lag behind.
             backlog: What it starts with. Where that is much, it may lag behind by half a queue more.
+            decodable: Whether a decoder can start with it.
         """
+        self.decodable = decodable
         self.format = TRANSPORT_STREAM
         self.overruns = 0
         self.skipped = 0

@@ -43,6 +43,10 @@ class Ring:
         """How many read from it."""
         return len(self._readers) + len(self._lapped)
 
+    def newest(self, count: int) -> list[bytes]:
+        """Return the newest chunks, at most so many, oldest first."""
+        return list(islice(reversed(self._kept), count))[::-1]
+
     def join(self, queue_size: int) -> Reader:
         """Add a reader that begins at the newest entry point.
 
@@ -52,7 +56,7 @@ class Ring:
             queue_size: Chunks it may lag behind before it is moved forward.
         """
         if self._entry:
-            reader = Reader(queue_size, self._from_entry(self._entry))
+            reader = Reader(queue_size, self._from_entry(self._entry), decodable=True)
         else:
             newest = islice(reversed(self._kept), queue_size // 2)
             reader = Reader(queue_size, list(newest)[::-1])

@@ -290,7 +290,10 @@ async def _serve_shared(request: web.Request, channel: Channel, response: LiveRe
         except ConnectionError:
             return response
         audience = request.app[AUDIENCE]
-        audience.first_byte.add(asyncio.get_running_loop().time() - came)
+        waited = asyncio.get_running_loop().time() - came
+        audience.first_byte.add(waited)
+        if reader.decodable:
+            audience.key_frame.add(waited)
         with audience.attend(channel, visitor_of(request), SharedViewer(connection, reader)):
             _log.info("viewer_joined", channel=channel.id, client=request.remote)
             try:

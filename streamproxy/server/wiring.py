@@ -28,6 +28,7 @@ from streamproxy.playlist.library import Library
 from streamproxy.playlist.loader import MAX_SIZE
 from streamproxy.server.app import make_app
 from streamproxy.server.feeds import feed_of
+from streamproxy.server.sampling import inspect_running
 from streamproxy.server.transcoding import Transcoding
 from streamproxy.sources import source_of
 from streamproxy.sources.accounts import Accounts
@@ -49,8 +50,8 @@ _log = structlog.stdlib.get_logger("streamproxy")
 
 _GRACE, _SHORT_GRACE = 3.0, 0.5
 """Seconds to wait for a free connection of a provider: whoever has just left another channel has not quite left."""
-_SWEEP = 5
-"""Seconds from one look for what is over to the next."""
+_SWEEP, _SAMPLE = 5, 15
+"""Seconds from one look for what is over to the next, and from one sample of what runs to the next."""
 
 _FAREWELL = 1.0
 """Seconds for webhooks to be told the rest when everything ends."""
@@ -102,6 +103,8 @@ class Wiring:
         self.log = self.app[EVENT_LOG] = EventLog()
         self.webhooks = Webhooks(Poster(client), tasks)
         self.register = self.app[WEBHOOKS] = WebhookRegister(self.webhooks, _kept_in(config, "webhooks.json"))
+        self.register.read(config)
+        self.register.configure(config)
         self.app.on_cleanup.append(self._tell_the_rest)
         self.app[OPEN_FEED] = self.open_feed
         self.app[ACCOUNTS] = self.accounts
@@ -157,6 +160,8 @@ class Wiring:
             self.audience.sample()
             if second % _SWEEP == 0:
                 await self._sweep()
+            if second % _SAMPLE == 0:
+                await inspect_running(self.broadcasts, self.audience)
 
     async def _sweep(self) -> None:
         if timeout := self._settings.config.api.stream_timeout:
