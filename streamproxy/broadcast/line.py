@@ -10,7 +10,6 @@ from streamproxy.formats.mpegts import Entry
 from streamproxy.formats.splice import Candidate, Former, Splicer
 from streamproxy.model import TRANSPORT_STREAM, StreamFormat
 
-
 SAMPLE = 2
 """Pieces that are kept for whoever wants to look at what comes."""
 

@@ -62,6 +62,11 @@ class VitalTerms:
     frozen_after: float = 0.0
     loops: bool = False
 
+    @property
+    def thorough(self) -> bool:
+        """Whether every piece must be looked through: for the others, some every few seconds will do."""
+        return self.loops or self.min_bitrate > 0
+
 
 class Index(Protocol):
     """What is known of a stream, as an `Indexer` tells it."""

@@ -134,7 +134,7 @@ class HttpSource:
             self.complete = response.content_length is not None
             return
 
-        def take(data: bytes) -> bool:
+        def take(data: bytes | memoryview) -> bool:
             chunker.add(packets.feed(data))
             if sink.full:
                 return False

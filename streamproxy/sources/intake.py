@@ -5,15 +5,15 @@ from collections.abc import Callable
 
 import aiohttp
 
-Take = Callable[[bytes], bool]
-"""Takes a piece of a body; tells whether more is wanted at once."""
+Take = Callable[[bytes | memoryview], bool]
+"""Takes a piece of a body, of which it copies what it keeps; tells whether more is wanted at once."""
 
 
 class Intake(asyncio.BufferedProtocol):
     """Reads a body in the place of the HTTP library, which has read the headers.
 
-    Each read becomes one bytes object that is handed on at once: no parser, no buffer and no task in between. That
-    saves a sixth of what it costs to relay a hundred channels.
+    What was read is handed on at once: no parser, no buffer and no task in between. That saves a sixth of what it
+    costs to relay a hundred channels.
 
     Attributes:
         complete: Whether the body had a length, and all of it came.
@@ -76,7 +76,7 @@ class Intake(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what was read."""
-        self._hand_on(bytes(self._buffer[:nbytes]))
+        self._hand_on(self._buffer[:nbytes])
 
     def eof_received(self) -> None:
         """Take note of the end; the connection is closed."""
@@ -88,7 +88,7 @@ class Intake(asyncio.BufferedProtocol):
         # A failure would be reported as never looked at.
         self._library.connection_lost(None)
 
-    def _hand_on(self, data: bytes) -> None:
+    def _hand_on(self, data: bytes | memoryview) -> None:
         if self._ended:
             return
         if self._missing is not None:

@@ -333,6 +333,19 @@ def test_a_clip_is_a_loop_when_it_has_been_seen_three_times() -> None:
     assert set(ailments[11:]) == {Ailment.LOOP}
 
 
+@pytest.mark.parametrize(
+    ("terms", "thorough"),
+    [
+        (VitalTerms(), False),
+        (VitalTerms(media_within=1, media_within_bytes=1, video_within=1, frozen_after=1), False),
+        (VitalTerms(loops=True), True),
+        (VitalTerms(min_bitrate=1), True),
+    ],
+)
+def test_loops_and_bitrates_take_every_piece(terms: VitalTerms, *, thorough: bool) -> None:
+    assert terms.thorough is thorough
+
+
 @pytest.mark.parametrize("size", [1, 3, 8])
 @pytest.mark.parametrize("cut", [1, 3, 20])
 def test_a_loop_is_found_however_many_pieces_are_read_together(size: int, cut: int) -> None:

@@ -14,6 +14,7 @@ _IS_HIGH = tuple((bytes(high) + b"\xff" + bytes(31 - high)) * 8 for high in rang
 _HAS_BIT = {
     bit: bytes(0xFF if byte & bit else 0 for byte in range(256)) for bit in (1 << number for number in range(8))
 }
+_IS_START_OF_HIGH = tuple(bytes(0xFF if byte & 0x5F == 0x40 | high else 0 for byte in range(256)) for high in range(32))
 _NOT_ZERO = b"\0" + b"\xff" * 255
 
 
@@ -33,7 +34,31 @@ def indices(mask: int, count: int) -> Iterator[int]:
 
 def unit_starts(packets: bytes) -> bytes:
     """Return a byte for each packet: 0xFF where a PES packet or section starts (payload_unit_start_indicator)."""
-    return packets[1::PACKET_SIZE].translate(_HAS_BIT[0x40])
+    return starts_among(packets[1::PACKET_SIZE])
+
+
+def starts_among(flags: bytes) -> bytes:
+    """Return the same as `unit_starts`, out of byte 1 of each packet."""
+    return flags.translate(_HAS_BIT[0x40])
+
+
+def unit_starts_of(pid: int, flags: bytes, low_bytes: bytes) -> list[int]:
+    """Return the numbers of the packets of a PID in which something starts, ascending.
+
+    Args:
+        pid: The PID.
+        flags: Byte 1 of each packet.
+        low_bytes: Byte 2 of each.
+    """
+    found = []
+    low = pid & 0xFF
+    column = flags.translate(_IS_START_OF_HIGH[pid >> 8])
+    number = column.find(0xFF)
+    while number >= 0:
+        if low_bytes[number] == low:
+            found.append(number)
+        number = column.find(0xFF, number + 1)
+    return found
 
 
 class Columns:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from streamproxy.formats.mpegts.entry import begins_picture
-from streamproxy.formats.mpegts.fields import Columns, unit_starts
+from streamproxy.formats.mpegts.fields import Columns, starts_among, unit_starts_of
 from streamproxy.formats.mpegts.packets import PACKET_SIZE
 from streamproxy.formats.mpegts.programs import ProgramFollower
-from streamproxy.formats.mpegts.psi import Codec, Program
+from streamproxy.formats.mpegts.psi import PAT_PID, Codec, Program
 from streamproxy.formats.mpegts.timestamps import payload_position, pes_times
 from streamproxy.formats.mpegts.units import OpenUnits
 
@@ -143,6 +143,7 @@ class Indexer:
         self.position = 0
         self._programs = ProgramFollower()
         self._roles = dict.fromkeys(self._programs.pids, _Role.TABLE)
+        self._video_pid: int | None = None
         self._codec = Codec.UNKNOWN
         self._units = OpenUnits()
         self._undecided: _Undecided | None = None
@@ -169,23 +170,71 @@ class Indexer:
         self.note(packets)
         return self.read()[-1]
 
-    def note(self, packets: bytes) -> None:
-        """Take the next piece of the stream, to be read later.
+    def note(self, packets: bytes) -> bool | None:
+        """Take the next piece of the stream, to be read later, or passed over.
 
         Reading several pieces one after the other takes a third of the time, where a hundred streams take turns: what
         is needed for it is at hand then. What would be far to fetch by that time is taken from the piece now.
+
+        Returns:
+            Whether a picture in it is marked as an entry point; None where entry points are not known by marks.
         """
-        self._unread.append((packets, unit_starts(packets), packets[2::PACKET_SIZE]))
+        flags, low_bytes = packets[1::PACKET_SIZE], packets[2::PACKET_SIZE]
+        self._unread.append((packets, flags, low_bytes))
+        if self._video_pid is None or self.position - self._marked_at >= _TRUST:
+            return None
+        for number in unit_starts_of(self._video_pid, flags, low_bytes):
+            if _has_mark(packets, number * PACKET_SIZE):
+                return True
+        return False
 
     def read(self) -> list[Indexed]:
         """Read all that was noted, and return what was found, piece by piece."""
         unread, self._unread = self._unread, []
         return [self._read(*piece) for piece in unread]
 
-    def _read(self, packets: bytes, starts: bytes, low_bytes: bytes) -> Indexed:
+    def skip_to_tables(self) -> None:
+        """Pass over what was noted, save for the newest piece and what it takes to know the tables there."""
+        wanted = {PAT_PID, self.program.pmt_pid} if self.program else {PAT_PID}
+        kept = 1
+        for _, flags, low_bytes in reversed(self._unread[:-1]):
+            if not wanted:
+                break
+            kept += 1
+            wanted = {pid for pid in wanted if not unit_starts_of(pid, flags, low_bytes)}
+        while self.unread > kept:
+            self.skip()
+
+    def skip(self) -> None:
+        """Pass over the oldest piece that was noted, unread.
+
+        What was open before it is not waited for. Tables are what they were until they come again, and places to start
+        at are found from the next piece on that is read.
+        """
+        packets, _, _ = self._unread.pop(0)
+        self.position += len(packets)
+        self._forget()
+
+    def reread(self, pieces: Sequence[bytes]) -> list[Indexed]:
+        """Read the newest pieces, whether they were read, passed over, or neither.
+
+        Args:
+            pieces: All there were since some piece, oldest first.
+        """
+        self.position += sum(len(packets) for packets, _, _ in self._unread) - sum(len(packets) for packets in pieces)
+        self._unread.clear()
+        self._forget()
+        return [self.feed(packets) for packets in pieces]
+
+    def _forget(self) -> None:
+        """Wait for nothing that has begun."""
+        self._undecided = None
+        self._units.forget()
+
+    def _read(self, packets: bytes, flags: bytes, low_bytes: bytes) -> Indexed:
         entries = self._decide(packets, 0) if self._undecided else []
         leading: list[int] = []
-        starts = self._with_pending(starts, packets, self._programs.pids)
+        starts = self._with_pending(starts_among(flags), packets, self._programs.pids)
         number = starts.find(0xFF)
         while number >= 0:
             at = number * PACKET_SIZE
@@ -228,6 +277,7 @@ class Indexer:
         program = self._programs.program
         video, audio = (program.video, program.audio) if program else (None, ())
         self._roles = {stream.pid: _Role.AUDIO for stream in audio}
+        self._video_pid = video.pid if video else None
         if video:
             self._roles[video.pid] = _Role.VIDEO
             self._codec = video.codec
@@ -240,7 +290,7 @@ class Indexer:
         """Return the entry at which a PES packet starts, if it is one and that can be told."""
         self._undecided = None
         control = packets[at + 3]
-        if control & 0x20 and packets[at + 4] and packets[at + 5] & 0x40:
+        if _has_mark(packets, at):
             self._marked_at = self.position + at
             return [Entry(self.position + at, self.tables)]
         if self._roles[pid] is _Role.LEAD_AUDIO:
@@ -280,6 +330,11 @@ class Indexer:
             return []
         self._undecided = None
         return [undecided.entry] if verdict else []
+
+
+def _has_mark(packets: bytes, at: int) -> bool:
+    """Tell whether a decoder can start at a packet, by its random_access_indicator (2.4.3.5)."""
+    return bool(packets[at + 3] & 0x20 and packets[at + 4] and packets[at + 5] & 0x40)
 
 
 def _newest_time(packets: bytes, starts: Sequence[int]) -> int | None:

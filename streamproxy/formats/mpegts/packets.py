@@ -49,8 +49,10 @@ class Packetizer:
         """Whether the last bytes were packets."""
         return self._stride != 0
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes | memoryview) -> bytes:
         """Take what came, and return the whole packets that are complete with it.
+
+        What is kept of a memoryview is copied, once.
 
         Raises:
             NotTransportStreamError: Nothing that looks like packets within the search limit.
@@ -61,10 +63,13 @@ class Packetizer:
                 self._rest += data
                 return b""
             used = whole - len(self._rest)
-            # One copy, not two: a slice of a memoryview is none.
-            packets = b"".join((self._rest, memoryview(data)[:used])) if self._rest or used < len(data) else data
+            if isinstance(data, bytes) and used == len(data) and not self._rest:
+                packets = data
+            else:
+                # One copy, not two: a slice of a memoryview is none.
+                packets = b"".join((self._rest, memoryview(data)[:used]))
             if packets[::PACKET_SIZE].count(SYNC_BYTE) * PACKET_SIZE == whole:
-                self._rest = data[used:]
+                self._rest = bytes(data[used:])
                 return packets
         if not self._ever_locked:
             self.head += data[: _HEAD_SIZE - len(self.head)]

@@ -36,6 +36,11 @@ class OpenUnits:
             for pid in known.keys() - followed:
                 del known[pid]
 
+    def forget(self) -> None:
+        """Wait for nothing that has begun: it is not known what came of it since."""
+        for known in (self.starts, self._missing, self._heard):
+            known.clear()
+
     def complete(self, packets: bytes, position: int, low_bytes: bytes) -> int:
         """Return the position up to which all is complete.
 

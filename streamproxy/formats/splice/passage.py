@@ -1,13 +1,19 @@
 """The first source of a stream on its way through: untouched, and looked at as little as possible."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from streamproxy.formats.mpegts import Entry, Indexed, Indexer
 from streamproxy.formats.splice.chunks import Chunk, Piece
 
 _BATCH = 8
 """Chunks that are read together."""
+_AFTER_ENTRY = 4
+"""Chunks that are read behind one of a few entry points: pictures that need no other are the largest."""
+_ENTRIES = 3
+"""Entry points in a row behind which nothing is read."""
+_MOST_SKIPPED = 24
+"""Chunks after which some are read that have no entry point: tables may have changed."""
 _PROMPT = 2
 """Chunks that pass at once: somebody waits for the first of them."""
 _DEEPEST, _MOST_HELD = 1 << 20, 8
@@ -23,7 +29,8 @@ class Passage:
     """Passes chunks on as they are, behind a distance at which video and audio has been complete lately.
 
     Almost all of what a channel ever sends goes this way, and a hundred channels take turns. So chunks are read in
-    batches, and it is not looked at each of them how far it can be passed on.
+    batches, and it is not looked at each of them how far it can be passed on. Where entry points have marks, most are
+    not read at all: of them it is only looked for the marks, and what stands around those is read.
 
     Attributes:
         complete: Position up to which all video and audio is complete, in what was read.
@@ -31,34 +38,39 @@ class Passage:
         found: What was found since the feed before.
     """
 
-    def __init__(self, indexer: Indexer, *, clean_cut: bool) -> None:
+    def __init__(self, indexer: Indexer, *, clean_cut: bool, thorough: bool = False) -> None:
         """Start empty.
 
         Args:
             indexer: That of the source.
             clean_cut: Whether to hold anything back at all.
+            thorough: Whether to read every chunk.
         """
         self.complete = 0
         self.timed = Indexed((), 0)
         self.found: Sequence[Indexed] = ()
         self._indexer = indexer
         self._clean_cut = clean_cut
+        self._thorough = thorough
         self._held: deque[bytes] = deque()
         self._held_size = 0
         self._passed = 0
+        self._skipped = 0
+        self._entries_until_more = _ENTRIES
         self._prompt = _PROMPT
+        self._known = False
         self._depth = 0
         self._depths: deque[int] = deque(maxlen=_REMEMBERED)
         self._entries: list[Entry] = []
+        self._newest_entry = -1
 
     def feed(self, packets: bytes) -> list[Piece]:
         """Take the next chunk, and return what may pass."""
         self.found = ()
-        self._indexer.note(packets)
+        marked = self._indexer.note(packets)
         self._held.append(packets)
         self._held_size += len(packets)
-        if self._indexer.unread >= _BATCH or not self._is_known:
-            self._read()
+        self._read_if_due(marked)
         pieces = []
         while self._held and (self._may_pass(self._held[0]) or len(self._held) > _MOST_HELD):
             pieces.append(self._pass_one())
@@ -69,9 +81,14 @@ class Passage:
         self._read()
         return self._entries_before(self._passed)
 
-    def end(self) -> list[Chunk]:
-        """Read what has not been read, and return what is held back."""
-        self._read()
+    def end(self, recent: Iterable[bytes]) -> list[Chunk]:
+        """Read what has not been read, and return what is held back.
+
+        Args:
+            recent: The newest chunks that were passed on, oldest first: what is open at the end must have begun in
+                them.
+        """
+        self._learn(self._indexer.reread((*recent, *self._held)))
         chunks = []
         for data in self._held:
             start = self._passed
@@ -80,16 +97,11 @@ class Passage:
         self._held.clear()
         return chunks
 
-    @property
-    def _is_known(self) -> bool:
-        """Whether enough has been read to go by it."""
-        return len(self._depths) >= _LEARNING and self._indexer.program is not None
-
     def _may_pass(self, oldest: bytes) -> bool:
         """Tell whether the oldest chunk is complete: for certain in the beginning, later by experience."""
         if self._prompt or not self._clean_cut or self._indexer.program is None or self._held_size > _DEEPEST:
             return True
-        if self._is_known:
+        if self._known:
             return self._held_size - len(oldest) >= self._depth
         return self._passed + len(oldest) <= self.complete
 
@@ -106,15 +118,43 @@ class Passage:
         self._entries = [entry for entry in self._entries if entry.position >= position]
         return entries
 
+    def _read_if_due(self, marked: bool | None) -> None:
+        """Read all that has not been read, pass over the oldest of it, or leave it for later."""
+        unread = self._indexer.unread
+        if not self._known or marked is None or self._thorough:
+            if unread >= _BATCH or not self._known:
+                self._read()
+        elif marked:
+            self._indexer.skip_to_tables()
+            self._read()
+            self._entries_until_more -= 1
+        elif self._skipped >= _MOST_SKIPPED or (self._entries_until_more < 0 and unread >= _AFTER_ENTRY):
+            self._read()
+            self._entries_until_more = _ENTRIES
+        elif unread > _BATCH:
+            self._indexer.skip()
+            self._skipped += 1
+
     def _read(self) -> None:
-        found = self._indexer.read()
+        self._skipped = 0
+        self._learn(self._indexer.read())
+
+    def _learn(self, found: Sequence[Indexed]) -> None:
         self.found = (*self.found, *found)
         for indexed in found:
-            self._entries += indexed.entries
+            self._enter(indexed.entries)
             self.complete = indexed.complete
             # What is incomplete at the end of a chunk has been a little more somewhere within it.
             self._depths.append(indexed.start + 2 * len(indexed.packets) - indexed.complete)
             if indexed.timed:
                 self.timed = indexed
         if found:
+            self._known = len(self._depths) >= _LEARNING and self._indexer.program is not None
             self._depth = min(max(self._depths), _DEEPEST)
+
+    def _enter(self, entries: Iterable[Entry]) -> None:
+        """Take note of entry points, save those that were found before."""
+        for entry in entries:
+            if entry.position > self._newest_entry:
+                self._entries.append(entry)
+                self._newest_entry = entry.position

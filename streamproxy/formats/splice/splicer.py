@@ -34,21 +34,24 @@ class Splicer:
     No input makes it fail. It keeps the last 1.5 MiB of its output and up to 1 MiB that is held back for a clean cut.
 
     Attributes:
-        found: What was found since the feed before, piece by piece; it may take some pieces until they are read.
+        found: What was found since the feed before, piece by piece; it may take some pieces until they are read, and
+            unless it is thorough, of many it is never known.
     """
 
-    def __init__(self, *, clean_cut: bool = True) -> None:
+    def __init__(self, *, clean_cut: bool = True, thorough: bool = False) -> None:
         """Start with the first source in force.
 
         Args:
             clean_cut: Whether to hold back the newest chunks until no picture and no sound in them could be cut. It
                 delays a stream by a picture or a PES packet of sound, by no more than 8 chunks or 1 MiB, and the
                 beginning of the first source not at all.
+            thorough: Whether to find something in every piece: else most of the first source is not read, where entry
+                points are marked. They are found all the same.
         """
         self.found: Sequence[Indexed] = ()
         self._clean_cut = clean_cut
         self._indexer = Indexer()
-        self._passage: Passage | None = Passage(self._indexer, clean_cut=clean_cut)
+        self._passage: Passage | None = Passage(self._indexer, clean_cut=clean_cut, thorough=thorough)
         self._hold = Hold(clean_cut=clean_cut)
         self._in_force = True
         self._complete = 0
@@ -114,7 +117,7 @@ class Splicer:
 
     def _leave(self, passage: Passage) -> None:
         """Go on without the passage, from now on for good."""
-        held = passage.end()
+        held = passage.end(self._output)
         self._passage = None
         self._complete, self._timed = passage.complete, passage.timed
         for data in (*self._output, *(chunk.data for chunk in held)):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamproxy.formats.mpegts.fields import Columns, indices, unit_starts
+from streamproxy.formats.mpegts.fields import Columns, indices, unit_starts, unit_starts_of
 from tests.formats.mpegts.made import PACKET
 
 few = st.sampled_from([0x000, 0x001, 0x100, 0x101, 0x1F01, 0x1FFF])
@@ -68,3 +68,11 @@ def test_masks_combine(packets: bytes) -> None:
 def test_the_starts_of_units_are_also_there_as_bytes(packets: bytes) -> None:
     assert int.from_bytes(unit_starts(packets), "little") == Columns(packets).unit_starts()
     assert len(unit_starts(packets)) == len(packets) // PACKET
+
+
+@given(streams)
+def test_the_starts_of_a_pid_are_found_without_masks(packets: bytes) -> None:
+    columns = Columns(packets)
+    for pid in (0, 0x100, 0x1FFF):
+        starts = columns.indices(columns.of_pid(pid) & columns.unit_starts())
+        assert unit_starts_of(pid, packets[1::PACKET], packets[2::PACKET]) == starts

@@ -149,6 +149,26 @@ def test_nothing_is_lost_behind_junk(before: int, between: bytes, after: int, pl
     assert reading == (first + second, len(between), 1 if before else 0)
 
 
+@pytest.mark.parametrize("stride", [188, 192, 204])
+@pytest.mark.parametrize("size", [1, 100, 188, 1_000, 4_096])
+def test_what_is_read_into_may_be_overwritten_at_once(size: int, stride: int) -> None:
+    clean = packets(0, 60)
+    stream = b"junk" + b"".join(
+        clean[at : at + PACKET_SIZE] + bytes(stride - PACKET_SIZE) for at in range(0, len(clean), PACKET_SIZE)
+    )
+    packetizer = Packetizer()
+    buffer = bytearray(size)
+    output = []
+
+    for at in range(0, len(stream), size):
+        piece = stream[at : at + size]
+        buffer[: len(piece)] = piece
+        output.append(packetizer.feed(memoryview(buffer)[: len(piece)]))
+        buffer[:] = bytes(size)
+
+    assert b"".join(output) == clean
+
+
 def test_aligned_pieces_pass_as_the_very_same_objects() -> None:
     packetizer = Packetizer()
     packetizer.feed(packets(0, 5))
