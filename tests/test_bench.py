@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from tests.bench import failover, report
+from tests.bench import failover, report, transcoding
 from tests.bench.load import Account, Plan, Visit, carry_out
-from tests.bench.scenarios import BIT_RATE, Limit, Scenario, hls, losses_and_joins, relay, scenarios
+from tests.bench.scenarios import BIT_RATE, Limit, Scenario, hls, losses_and_joins, relay, scenarios, transcoded
 from tests.helpers.origin import OK, Exchange, origin
 from tests.helpers.stream import packets
 
@@ -42,6 +42,15 @@ def test_viewers_get_a_backup_and_a_picture() -> None:
 
     assert 0 < figures["switch_median"] <= figures["switch_p95"] < 5
     assert 0 < figures["join_median"] <= figures["join_p95"] < 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(transcoding.why_not() is not None, reason="the stream is made by ffmpeg")
+def test_a_transcoded_channel_costs_the_program_little_and_is_watched() -> None:
+    figures = transcoded("~small", 1.0)
+
+    assert 0 < figures["cpu_share"] < 0.5
+    assert 50_000 < figures["rate_median"] < 3_000_000
 
 
 def test_there_is_a_rival_only_where_one_is_given() -> None:

@@ -154,7 +154,7 @@ class Line:
 
     def _pass_on(self, data: bytes, entries: tuple[Entry, ...] = ()) -> None:
         if not data and not entries:
-            # Nothing has to come first where a source takes over from one of which nothing is known.
+            # Of a source that takes over, a piece may be nothing but sound that viewers have already.
             return
         if not self.begun and self._prebuffer_size:
             self._gather(data, entries)

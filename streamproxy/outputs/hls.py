@@ -113,7 +113,9 @@ async def watch(request: web.Request) -> web.StreamResponse:
     channel = find_watched(request, request.match_info["id"])
     if channel.transcode and channel.id != request.match_info["id"]:
         # What its playlist refers to is found beside it.
-        raise web.HTTPFound(f"{base_url(request)}/hls/{quote(channel.id, safe='')}/playlist.m3u8")
+        rest = request.rel_url.without_query_params("profile").raw_query_string
+        where = f"{base_url(request)}/hls/{quote(channel.id, safe='')}/playlist.m3u8"
+        raise web.HTTPFound(f"{where}?{rest}" if rest else where)
     if channel.transcode:
         _check_container(request, channel.transcode)
     raw = _raw_link(request, Kind.PLAYLIST)

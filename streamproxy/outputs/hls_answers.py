@@ -9,7 +9,14 @@ from contextlib import aclosing
 import structlog
 from aiohttp import hdrs, web
 
-from streamproxy.errors import UpstreamBusy, UpstreamError, UpstreamOffline, UpstreamRefused, UpstreamStalled
+from streamproxy.errors import (
+    TranscodingUnavailable,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamOffline,
+    UpstreamRefused,
+    UpstreamStalled,
+)
 from streamproxy.formats.byterange import ByteRange, RangeNotSatisfiable, parse_ranges
 from streamproxy.outputs.hls_viewers import HlsViewer
 from streamproxy.outputs.relay import NoRoom
@@ -52,6 +59,8 @@ def refusal_of(error: RangeNotSatisfiable | UpstreamError) -> web.Response:
         return refusal(503, error.reason, {hdrs.RETRY_AFTER: "1"})
     if isinstance(error, UpstreamRefused):
         return refusal(error.status if error.status in _PASSED_ON else 502, error.reason)
+    if isinstance(error, TranscodingUnavailable):
+        return refusal(501, error.reason)
     return refusal(504 if isinstance(error, UpstreamStalled) else 502, error.reason)
 
 

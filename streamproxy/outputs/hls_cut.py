@@ -11,7 +11,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from streamproxy.broadcast.registry import BroadcastRegistry
-from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia, UpstreamOffline
+from streamproxy.errors import TranscodingBusy, UpstreamBroken, UpstreamError, UpstreamNotMedia, UpstreamOffline
 from streamproxy.formats.byterange import RangeNotSatisfiable, Span
 from streamproxy.formats.hls.cutting import Cutter
 from streamproxy.formats.hls.published import TARGET_DURATION, Segment
@@ -19,8 +19,9 @@ from streamproxy.formats.links import PLAYLIST_TYPE
 from streamproxy.model import TRANSPORT_STREAM, Channel
 from streamproxy.outputs.hls_answers import HEADERS, deliver, refusal, refusal_of, slices, wanted_range
 from streamproxy.outputs.hls_viewers import HlsViewer, HlsViewers
+from streamproxy.playlist.variants import passes_when_full
 from streamproxy.tasks import Tasks
-from streamproxy.web import BROADCASTS, base_url, visitor_of
+from streamproxy.web import BROADCASTS, SETTINGS, base_url, visitor_of
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
@@ -201,6 +202,13 @@ async def serve_playlist(request: web.Request, channel: Channel, cuts: CutChanne
         cut.enter(viewer)
         try:
             await cut.started(request.app[BROADCASTS])
+        except TranscodingBusy as error:
+            transcode = channel.transcode
+            if transcode and passes_when_full(request.app[SETTINGS].config, transcode):
+                source = quote(transcode.source.id, safe="")
+                query = request.rel_url.update_query(profile="none").raw_query_string
+                raise web.HTTPFound(f"{base_url(request)}/hls/{source}/playlist.m3u8?{query}") from None
+            return refusal_of(error)
         except UpstreamError as error:
             return refusal_of(error)
         if viewer.stopped:

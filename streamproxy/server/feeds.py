@@ -20,6 +20,12 @@ _MEDIA_WITHIN_BYTES = 32 << 20
 _VIDEO_WITHIN = 15.0
 _FROZEN_AFTER = 15.0
 
+_WORKS_AFTER = 1.0
+"""Seconds for which ffmpeg must have run until it counts as something that works."""
+_OFTEN = 1_000_000
+_END_OF_FILE = 5.0
+"""Seconds after which a file counts as over of which nothing more can be had."""
+
 OpenSource = Callable[[Upstream], Source]
 MakeSlate = Callable[[bool], Source]
 
@@ -100,11 +106,21 @@ def _vital_terms(config: Config, *, alone: bool) -> VitalTerms:
     )
 
 
-def transcoding_terms(config: Config) -> Terms:
-    """Say how a transcoded channel is kept going: ffmpeg is started again; what it reads is kept going by itself."""
+def transcoding_terms(config: Config, *, from_file: bool) -> Terms:
+    """Say how a transcoded channel is kept going: ffmpeg is started again; what it reads is kept going by itself.
+
+    How often it failed does not count, as long as it does something in between: whoever watches wants to go on.
+
+    Args:
+        config: The settings in force.
+        from_file: Whether ffmpeg reads a file. It may have died just before the end of that.
+    """
+    retry = replace(_retry_terms(config), attempts=_OFTEN)
     return Terms(
-        replace(_retry_terms(config), attempts=max(3, config.retry.attempts)),
-        _failover_terms(config, strict=False),
+        replace(retry, total_timeout=_END_OF_FILE) if from_file else retry,
+        FailoverTerms(cooldown=0, fail_back=None, healthy_after=_WORKS_AFTER),
         None,
         VitalTerms(),
+        # Its clock begins anew with each run, which looks as if it did.
+        repeats=False,
     )

@@ -4,9 +4,11 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import structlog
 
+from streamproxy.api.transcode import REMEDY
 from streamproxy.audience import StreamRecord
 from streamproxy.broadcast.broadcast import Taker
 from streamproxy.broadcast.continuity import Continuity
@@ -15,17 +17,33 @@ from streamproxy.config import Config
 from streamproxy.config.transcoding import profile_of
 from streamproxy.errors import FfmpegMissing, TranscodingUnavailable, UpstreamError
 from streamproxy.events import Event, UpstreamFailed
-from streamproxy.formats.transcoding import Accelerator, Container, Profile, ProfileError, arguments
+from streamproxy.formats.transcoding import Acceleration, Accelerator, Container, Profile, ProfileError, arguments
 from streamproxy.hwaccel import Hardware, detect
-from streamproxy.model import Channel, Source, StreamFormat, StreamKind, Transcode
+from streamproxy.model import TRANSPORT_STREAM, Channel, Source, StreamFormat, StreamKind, Transcode
 from streamproxy.playlist.variants import container_of
 from streamproxy.server.feeds import transcoding_terms
 from streamproxy.sources.slots import ProcessSlots
-from streamproxy.sources.transcode import TranscodeSource
+from streamproxy.sources.transcode import TranscodeSource, timeline_of
 from streamproxy.sources.transcoder import Transcoder
 from streamproxy.web import Settings
 
 _log = structlog.stdlib.get_logger("streamproxy")
+
+_IN_REAL_TIME = ("-re",)
+_SOON = 2.0
+"""Seconds within which what has begun is begun again from its beginning."""
+
+
+class _Way(NamedTuple):
+    """One way of making a stream.
+
+    Attributes:
+        kind: What codes the pictures.
+        command: The program, and what it is told.
+    """
+
+    kind: Acceleration
+    command: tuple[str, ...]
 
 
 class Transcoding:
@@ -51,12 +69,13 @@ class Transcoding:
         self._publish = publish
         self._address_of = address_of
         self._slots = ProcessSlots(_most_processes(settings.config))
-        self._looking: asyncio.Task[Hardware] | None = None
+        self._looking = asyncio.Lock()
+        self._hardware: Hardware | None = None
 
     def configure(self, config: Config) -> None:
         """Use other settings for what starts from now on."""
         self._slots.configure(_most_processes(config))
-        self._looking = None
+        self._hardware = None
 
     async def hardware(self) -> Hardware:
         """Wait until it is known which ffmpeg there is, and what it can do.
@@ -64,10 +83,11 @@ class Transcoding:
         Raises:
             FfmpegMissing: There is none.
         """
-        if self._looking is None or (self._looking.done() and self._looking.exception()):
-            config = self._settings.config
-            self._looking = asyncio.create_task(detect(config.transcode, config.state_dir), name="hardware")
-        return await asyncio.shield(self._looking)
+        async with self._looking:
+            if self._hardware is None:
+                config = self._settings.config
+                self._hardware = await detect(config.transcode, config.state_dir)
+            return self._hardware
 
     async def command(self, channel: Channel) -> list[str]:
         """Tell what ffmpeg is told for a transcoded channel, without anybody's address.
@@ -79,8 +99,8 @@ class Transcoding:
         transcode = channel.transcode
         assert transcode, "it is transcoded"
         profile = profile_of(self._settings.config.transcode, transcode.profile)
-        commands = self._commands(transcode, profile, container_of(profile, transcode), await self.hardware())
-        return [word if word != self._address_of(transcode.source) else "INPUT" for word in commands[0][1:]]
+        ways = self._ways(transcode, profile, container_of(profile, transcode), await self.hardware())
+        return [word if word != self._address_of(transcode.source) else "INPUT" for word in ways[0].command[1:]]
 
     def keeping(self, transcode: Transcode) -> AbstractContextManager[None]:
         """Keep what is transcoded running while ffmpeg may have to be started again."""
@@ -101,18 +121,28 @@ class Transcoding:
             profile = profile_of(self._settings.config.transcode, transcode.profile)
             hardware = await self.hardware()
             container = container_of(profile, transcode)
-            commands = self._commands(transcode, profile, container, hardware)
-        except (FfmpegMissing, ProfileError) as error:
+            ways = self._ways(transcode, profile, container, hardware)
+        except FfmpegMissing as error:
+            raise TranscodingUnavailable(label, f"{error}; {REMEDY}") from None
+        except ProfileError as error:
             raise TranscodingUnavailable(label, str(error)) from None
 
         def fall_back(reason: str) -> None:
-            _log.warning("hardware_failed", channel=channel.id, reason=reason, remedy="it goes on in software")
-            text = f"{reason}; it goes on in software"
+            remedy = f"it goes on with {ways[transcoder.number].kind}"
+            _log.warning("hardware_failed", channel=channel.id, reason=reason, remedy=remedy)
+            text = f"{reason}; {remedy}"
             event = UpstreamFailed(stream_id=channel.id, upstream=label, reason=text, error_type="TranscodeFailed")
             self._publish(event)
 
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        timeline = timeline_of(container.media_type)
+
         def open_source(command: Sequence[str]) -> Source:
             config = self._settings.config
+            if _is_file(transcode):
+                # As it is read in real time, that is about where it was when ffmpeg had to be started again.
+                command = _from(loop.time() - begun, command)
             relay = config.relay.model_copy(update={"stall_timeout": config.transcode.stall_timeout})
             return TranscodeSource(
                 label,
@@ -122,30 +152,30 @@ class Transcoding:
                 relay,
                 nice=config.transcode.nice,
                 slots=self._slots,
+                timeline=timeline,
             )
 
-        transcoder = Transcoder(commands, open_source, on_fallback=fall_back)
-        terms = transcoding_terms(self._settings.config)
+        transcoder = Transcoder([way.command for way in ways], open_source, on_fallback=fall_back)
+        terms = transcoding_terms(self._settings.config, from_file=_is_file(transcode))
         return Continuity(channel, lambda _: transcoder.source(), terms, witness=record)
 
-    def _commands(
-        self, transcode: Transcode, profile: Profile, container: Container, hardware: Hardware
-    ) -> list[list[str]]:
-        """Write what is run, the preferred first.
+    def _ways(self, transcode: Transcode, profile: Profile, container: Container, hardware: Hardware) -> list[_Way]:
+        """Find the ways of making a stream, the preferred first.
 
         Raises:
             ProfileError: Nothing here can make it.
         """
-        commands = []
+        ways = []
         failure: ProfileError | None = None
         for accelerator in hardware.accelerators(profile):
             try:
-                commands.append([hardware.ffmpeg, *self._arguments(transcode, profile, container, accelerator)])
+                told = self._arguments(transcode, profile, container, accelerator)
+                ways.append(_Way(accelerator.kind, (hardware.ffmpeg, *told)))
             except ProfileError as error:
                 failure = error
-        if failure and not commands:
+        if failure and not ways:
             raise failure
-        return commands
+        return ways
 
     def _arguments(
         self, transcode: Transcode, profile: Profile, container: Container, accelerator: Accelerator
@@ -157,7 +187,7 @@ class Transcoding:
             input=self._address_of(transcode.source) if from_file else "pipe:0",
             threads=self._settings.config.transcode.threads,
             container=container,
-            input_options=("-re",) if from_file else (),
+            input_options=_IN_REAL_TIME if from_file else (),
             variables=transcode.variables,
         )
 
@@ -175,8 +205,7 @@ class TranscodedFeed:
     @property
     def format(self) -> StreamFormat:
         """How the stream is packed; known with its first write."""
-        assert self._continuity, "it is known with the first write"
-        return self._continuity.format
+        return self._continuity.format if self._continuity else TRANSPORT_STREAM
 
     def look(self) -> None:
         """Tell the taker of entry points that are not known yet: somebody joins."""
@@ -196,6 +225,12 @@ class TranscodedFeed:
             raise
         with self._transcoding.keeping(self._transcode):
             await self._continuity.run(sink)
+
+
+def _from(seconds: float, command: Sequence[str]) -> list[str]:
+    """Have ffmpeg read a file from a position on."""
+    at = command.index(_IN_REAL_TIME[0])
+    return [*command[:at], *(["-ss", f"{seconds:.1f}"] if seconds > _SOON else []), *command[at:]]
 
 
 def _is_file(transcode: Transcode) -> bool:

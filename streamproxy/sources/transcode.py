@@ -10,7 +10,9 @@ from typing import Protocol
 
 from streamproxy.config import RelayConfig
 from streamproxy.errors import TranscodeFailed, UpstreamBroken, UpstreamStalled
+from streamproxy.formats.cluster_times import ClusterTimes
 from streamproxy.formats.fmp4 import NotFragmentsError
+from streamproxy.formats.fragment_times import FragmentTimes
 from streamproxy.formats.fragmented import FragmentedStream
 from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer
 from streamproxy.formats.multipart import NotPartsError, Parts
@@ -50,6 +52,16 @@ class Cutter(Protocol):
         """Take what came, and return the pieces that are complete with it."""
 
 
+class Timeline(Protocol):
+    """Keeps time over all runs of ffmpeg, each of which begins at zero."""
+
+    def begin(self, header: bytes) -> None:
+        """Say that a run begins, with its header."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Move a piece to where it belongs."""
+
+
 _CUTTERS: MappingProxyType[str, Callable[[], Cutter]] = MappingProxyType(
     {
         "audio/mp4": FragmentedStream,
@@ -61,7 +73,20 @@ _CUTTERS: MappingProxyType[str, Callable[[], Cutter]] = MappingProxyType(
         "video/x-matroska": Clusters,
     }
 )
+_TIMELINES: MappingProxyType[Callable[[], Cutter], Callable[[], Timeline]] = MappingProxyType(
+    {FragmentedStream: FragmentTimes, Clusters: ClusterTimes}
+)
 _NOT_WHAT_WAS_ASKED_FOR = (NotFragmentsError, NotMatroskaError, NotPartsError, NotTransportStreamError)
+
+
+def timeline_of(media_type: str) -> Timeline | None:
+    """Make what lets runs of ffmpeg follow each other in a stream, without its clock going back.
+
+    Returns:
+        None for MPEG-TS, which is spliced where it is passed on, and for what has no times.
+    """
+    make = _TIMELINES.get(_CUTTERS.get(_essence(media_type), Parts))
+    return make() if make else None
 
 
 class TranscodeSource:
@@ -78,6 +103,7 @@ class TranscodeSource:
         start_timeout: float = START_TIMEOUT,
         nice: int = 0,
         slots: ProcessSlots | None = None,
+        timeline: Timeline | None = None,
         grace: float = GRACE,
     ) -> None:
         """Prepare, without starting anything.
@@ -94,6 +120,7 @@ class TranscodeSource:
             start_timeout: Seconds of input until the first output.
             nice: How much ffmpeg stands back for other processes, from 0 to 19.
             slots: Of which one is held while this runs; None for no limit.
+            timeline: Where this goes on from what came before it; None for nowhere.
             grace: Seconds that ffmpeg has to end when it is asked to.
         """
         self._label = label
@@ -103,6 +130,7 @@ class TranscodeSource:
         self._start_timeout = start_timeout
         self._nice = nice
         self._slots = slots
+        self._timeline = timeline
         self._grace = grace
         self._format = StreamFormat(media_type)
         self._produced = False
@@ -113,12 +141,12 @@ class TranscodeSource:
         return self._format
 
     async def run(self, sink: Sink) -> None:
-        """Transcode until something ends: the end of a live stream is a loss, so this never returns.
+        """Transcode until something ends. The end of what is transcoded is that of the stream: it keeps itself going.
 
         Raises:
             TranscodeFailed: ffmpeg did.
             TranscodingBusy: There is no process for it.
-            UpstreamError: The input could not be opened, or has ended.
+            UpstreamError: The input could not be opened, or ended before there was anything of the stream.
         """
         with self._slots.slot(self._label) if self._slots else nullcontext():
             if self._open_input is None:
@@ -135,7 +163,7 @@ class TranscodeSource:
                 raise UpstreamStalled(self._label, self._silence) from None
             if reason := await process.ended():
                 raise self._failure(process, reason)
-        raise UpstreamBroken(self._label, "what is transcoded has ended")
+        self._check_that_there_was_anything()
 
     async def _run_with_input(self, open_input: Callable[[], AbstractAsyncContextManager[Input]], sink: Sink) -> None:
         async with (
@@ -149,9 +177,13 @@ class TranscodeSource:
             except TimeoutError:
                 raise self._failure(process, self._silence) from None
             reason = await process.ended()
-            if feeding.done() and feeding.result():
-                raise UpstreamBroken(self._label, "what is transcoded has ended")
-            raise self._failure(process, reason or "ffmpeg ended before its input did")
+            if not (feeding.done() and feeding.result()):
+                raise self._failure(process, reason or "ffmpeg ended before its input did")
+            self._check_that_there_was_anything()
+
+    def _check_that_there_was_anything(self) -> None:
+        if not self._produced:
+            raise UpstreamBroken(self._label, "what is transcoded has ended")
 
     @asynccontextmanager
     async def _running(self, pipe: Pipe | None) -> AsyncIterator[Process]:
@@ -170,7 +202,7 @@ class TranscodeSource:
         Raises:
             TimeoutError: It was silent for too long.
         """
-        essence = self._format.media_type.partition(";")[0].strip().lower()
+        essence = _essence(self._format.media_type)
         try:
             if cutter := _CUTTERS.get(essence):
                 await self._copy(process, sink, partial(self._write_pieces, cutter(), sink))
@@ -194,8 +226,10 @@ class TranscodeSource:
         pieces = cutter.feed(data)
         if pieces and not self._format.header:
             self._format = replace(self._format, header=cutter.header)
+            if self._timeline:
+                self._timeline.begin(cutter.header)
         for piece in pieces:
-            sink.write(piece)
+            sink.write(self._timeline.feed(piece) if self._timeline else piece)
         return bool(pieces)
 
     @property
@@ -211,6 +245,10 @@ class TranscodeSource:
         if not self._produced:
             reason += ", before there was anything of the stream"
         return TranscodeFailed(self._label, reason, produced=self._produced, said=process.said)
+
+
+def _essence(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()
 
 
 def _write_chunks(packets: Packetizer | None, chunker: Chunker, data: bytes) -> bool:

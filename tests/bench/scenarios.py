@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import failover, sluggards
+from tests.bench import failover, sluggards, transcoding
 from tests.bench.load import Account, Plan, Visit
 from tests.bench.measure import cpu, memory, percentile
 from tests.bench.processes import (
@@ -26,6 +26,7 @@ from tests.bench.processes import (
     running_rival,
     viewers,
 )
+from tests.helpers.origin import origin
 
 Figures = dict[str, float]
 """What one run gave, by the names of `report.FIGURES`: seconds, bytes, bits per second, or counts."""
@@ -136,6 +137,15 @@ def scenarios(rival: str | None = None) -> dict[str, Scenario]:
             {"switch_p95": Limit(0.1), "join_p95": Limit(0.1)},
             obstacle=failover.why_not,
         ),
+        "transcode": Scenario(
+            f"1 channel of {BIT_RATE / 1e6:g} Mbit/s, 1 viewer; CPU without that of ffmpeg",
+            {
+                "transcoded": lambda seconds: transcoded("~small", seconds),
+                "raw": lambda seconds: transcoded("", seconds),
+            },
+            {"cpu_share": Limit(0.02)},
+            obstacle=transcoding.why_not,
+        ),
         "zap": Scenario(
             "20 channels, 100 viewers a second come, who leave after 0.05 to 0.5 s",
             {"proxy": zap},
@@ -236,6 +246,28 @@ def idle(seconds: float) -> Figures:
             "memory": account.memory[-1],
             "started_in": proxy.started_in,
         }
+
+
+def transcoded(profile: str, seconds: float) -> Figures:
+    """Have somebody watch a channel of real pictures and sound.
+
+    Args:
+        profile: What follows its name; nothing for the channel as it comes.
+        seconds: How long to count.
+    """
+    return {} if transcoding.why_not() else asyncio.run(_transcoded(profile, seconds))
+
+
+async def _transcoded(profile: str, seconds: float) -> Figures:
+    channel = transcoding.Channel(BIT_RATE)
+    async with origin(channel.answer) as upstream:
+        settings = {
+            "streams": {"c0": upstream.url()},
+            "transcode": {"hwaccel": "off", "profiles": {"small": transcoding.PROFILE}},
+        }
+        with _workplace() as folder, running_proxy(folder, **settings) as proxy:
+            share, rate = await transcoding.watch(proxy.server, f"/stream/c0{profile}", seconds)
+    return {"cpu_share": share, "rate_median": rate}
 
 
 def disturbed(seconds: float) -> Figures:

@@ -203,6 +203,40 @@ def test_a_lost_upstream_is_opened_again_and_no_seam_is_seen(begin: int) -> None
     in_virtual_time(scenario())
 
 
+def test_an_upstream_whose_clock_begins_anew_each_time_is_not_taken_for_one_that_repeats_itself() -> None:
+    async def scenario() -> None:
+        terms = replace(TERMS, repeats=False)
+        scene = Scene({"one": [shows(250, end=lost()), shows(250, end=lost()), shows()]}, terms)
+
+        await watch(scene, has_pictures(600))
+
+        assert faults(scene.viewer.data) == []
+        times = [time for time, data in scene.viewer.pieces if pictures_in(data)]
+        assert max(later - earlier for earlier, later in pairwise(times)) < 2
+
+    in_virtual_time(scenario())
+
+
+def test_a_piece_of_which_viewers_have_all_already_does_not_reach_them_empty() -> None:
+    async def goes_on(sink: Sink) -> None:
+        maker = Maker()
+        for number in range(50):
+            sink.write(maker.tables() + maker.picture(number * FRAME, key=number == 0))
+            for _ in range(10):
+                sink.write(maker.sound((number - 40) * FRAME))
+            await asyncio.sleep(0.04)
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        scene = Scene({"one": [shows(35, end=lost()), goes_on]}, replace(TERMS, repeats=False))
+
+        await watch(scene, has_pictures(70))
+
+        assert all(data for _, data in scene.viewer.pieces)
+
+    in_virtual_time(scenario())
+
+
 def test_the_next_upstream_takes_over_where_one_is_refused() -> None:
     async def scenario() -> None:
         refused = UpstreamRefused("one", 404)

@@ -13,8 +13,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.helpers.pages import Site, answer
 from tests.helpers.origin import Exchange, origin
+from tests.helpers.pages import Site, answer
 from tests.helpers.proxy import Proxy, config, running
 
 _SERIAL = "/hls/serial/playlist.m3u8"
@@ -126,17 +126,20 @@ async def test_who_leaves_is_gone_within_a_second_and_the_stream_has_stopped(tmp
 
 
 async def test_whoever_is_ended_through_the_api_is_cut_off_and_others_are_not(tmp_path: Path) -> None:
-    async with watched(tmp_path) as proxy:
-        async with proxy.open("/stream/c1?client_id=one") as one, proxy.open("/stream/c1?client_id=two") as two:
-            await one.reader.readexactly(1000)
-            await two.reader.readexactly(1000)
+    async with (
+        watched(tmp_path) as proxy,
+        proxy.open("/stream/c1?client_id=one") as one,
+        proxy.open("/stream/c1?client_id=two") as two,
+    ):
+        await one.reader.readexactly(1000)
+        await two.reader.readexactly(1000)
 
-            assert (await proxy.get("/clients/one", method="DELETE")).status == 200
-            async with asyncio.timeout(2):
-                while await one.reader.read(1 << 16):
-                    pass
-            assert [client["client_id"] for client in (await read(proxy, "/clients"))["clients"]] == ["two"]
-            await two.reader.readexactly(1000)
+        assert (await proxy.get("/clients/one", method="DELETE")).status == 200
+        async with asyncio.timeout(2):
+            while await one.reader.read(1 << 16):
+                pass
+        assert [client["client_id"] for client in (await read(proxy, "/clients"))["clients"]] == ["two"]
+        await two.reader.readexactly(1000)
 
 
 async def test_a_viewer_of_hls_who_is_ended_gets_nothing_more(tmp_path: Path) -> None:

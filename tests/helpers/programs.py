@@ -37,10 +37,10 @@ async def death(*pids: int) -> None:
             await asyncio.sleep(0.01)
 
 
-def children() -> list[int]:
-    """Return the processes that were started here, those included that nobody has buried yet."""
+def children(parent: int | None = None) -> list[int]:
+    """Return the processes that were started here, or by another one, with those that nobody has buried yet."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if _status(pid)[1:2] == [str(os.getpid())]]
+    return [pid for pid in pids if _status(pid)[1:2] == [str(parent or os.getpid())]]
 
 
 def descriptors() -> int:

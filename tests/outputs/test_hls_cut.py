@@ -80,7 +80,7 @@ async def cutting(
 
 def names(answer: Answer) -> list[str]:
     assert answer.status == 200, answer
-    return re.findall(r"^([^#\n].*)$", answer.body.decode(), re.MULTILINE)
+    return [address.rpartition("/")[2] for address in re.findall(r"^([^#\n].*)$", answer.body.decode(), re.MULTILINE)]
 
 
 def numbers(answer: Answer) -> list[int]:

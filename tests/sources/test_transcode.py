@@ -117,18 +117,21 @@ async def end_of(source: TranscodeSource, sink: Recorder | None = None) -> Upstr
     return caught.value
 
 
+async def test_what_ends_before_there_was_anything_is_a_loss() -> None:
+    error = await end_of(transcoding(Feed([]), "cat"))
+    assert (type(error), error.reason) == (UpstreamBroken, "what is transcoded has ended")
+
+
 async def failure_of(source: TranscodeSource, sink: Recorder | None = None) -> TranscodeFailed:
     error = await end_of(source, sink)
     assert isinstance(error, TranscodeFailed)
     return error
 
 
-async def test_what_goes_in_comes_out_in_whole_packets_and_its_end_is_a_loss() -> None:
+async def test_what_goes_in_comes_out_in_whole_packets_until_its_end() -> None:
     sink, data = Recorder(), packets(0, 10_000)
     feed = Feed([data[at : at + 50_000] for at in range(0, len(data), 50_000)])
-    error = await end_of(transcoding(feed, "cat"), sink)
-    assert type(error) is UpstreamBroken
-    assert error.reason == "what is transcoded has ended"
+    await transcoding(feed, "cat").run(sink)
     assert sink.data == data
     assert all(len(chunk) % PACKET == 0 for chunk in sink.chunks)
     assert feed.left
@@ -137,7 +140,7 @@ async def test_what_goes_in_comes_out_in_whole_packets_and_its_end_is_a_loss() -
 async def test_the_header_of_what_is_transcoded_goes_first() -> None:
     sink, data = Recorder(), packets(0, 100)
     form = StreamFormat("video/mp4", data[:1000])
-    await end_of(transcoding(Feed([data[1000:]], form=form), "cat"), sink)
+    await transcoding(Feed([data[1000:]], form=form), "cat").run(sink)
     assert sink.data == data
 
 
@@ -171,7 +174,7 @@ async def test_viewers_can_join_other_formats_at_every_piece(
 
 async def test_what_has_no_pieces_comes_as_it_is() -> None:
     sink = Recorder()
-    await end_of(transcoding(Feed([b"sound", b" and more"]), "cat", media_type="audio/aac"), sink)
+    await transcoding(Feed([b"sound", b" and more"]), "cat", media_type="audio/aac").run(sink)
     assert sink.data == b"sound and more"
 
 
@@ -248,7 +251,7 @@ async def test_its_last_words_are_in_the_failure_without_addresses(tmp_path: Pat
 async def test_a_flood_of_complaints_does_not_hold_up_the_stream(tmp_path: Path) -> None:
     sink, data = Recorder(), packets(0, 1000)
     body = 'for _ in range(100):\n    os.write(2, b"noise\\n" * 170_000)' + ECHO
-    await end_of(transcoding(Feed([data]), program(tmp_path, body)), sink)
+    await transcoding(Feed([data]), program(tmp_path, body)).run(sink)
     assert sink.data == data
 
 
@@ -294,8 +297,7 @@ async def test_what_cannot_be_joined_starts_nothing() -> None:
 async def test_what_reads_an_address_by_itself_needs_no_input(tmp_path: Path) -> None:
     (tmp_path / "clip.ts").write_bytes(packets(0, 1000))
     sink = Recorder()
-    error = await end_of(transcoding(None, "cat", str(tmp_path / "clip.ts")), sink)
-    assert (type(error), error.reason) == (UpstreamBroken, "what is transcoded has ended")
+    await transcoding(None, "cat", str(tmp_path / "clip.ts")).run(sink)
     assert sink.data == packets(0, 1000)
     assert isinstance(await end_of(transcoding(None, "sleep", "60", start=0.2)), UpstreamStalled)
     assert (await failure_of(transcoding(None, "false"))).reason.startswith("ffmpeg failed with status 1")

@@ -133,6 +133,8 @@ def _matroska(profile: Profile) -> list[str]:
     # A cluster ends when the next picture is a key frame, so that each can be begun with, unless a limit comes first.
     limit = 10 * profile.key_frame_interval if profile.video else 1.0
     return [
+        # Every run begins with the same header, so that one can follow another; else it has random numbers in it.
+        *("-fflags", "+bitexact"),
         *("-live", "1", "-cluster_time_limit", str(round(1000 * limit)), "-cluster_size_limit", str(1 << 26)),
         *("-f", "webm" if profile.container is Container.WEBM else "matroska"),
     ]

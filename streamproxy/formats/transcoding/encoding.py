@@ -140,7 +140,7 @@ def _vpx(task: Task) -> list[str]:
     # In real time it keeps a constant rate best, and knows no other well.
     rate = ["-crf", str(task.quality), "-b:v", "0"] if task.by_quality else [*task.bitrate, "-minrate", _rate(task)]
     return [
-        *("-deadline", "realtime", "-cpu-used", task.by_effort("9", "8", "6"), "-row-mt", "1", "-tile-columns", "2"),
+        *("-deadline", "realtime", "-cpu-used", task.by_effort("8", "8", "6"), "-row-mt", "1", "-tile-columns", "2"),
         *("-lag-in-frames", "0", "-auto-alt-ref", "0", "-aq-mode", "3"),
         *(*rate, "-g", task.group(_FAST), *_threads(task)),
     ]
