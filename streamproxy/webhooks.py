@@ -282,8 +282,12 @@ class Webhooks:
                 message = messages[hook.show_urls] = _written(event, payload)
             outbox.put(message)
 
-    async def test(self, url: str) -> Event:
+    async def test(self, url: str, *, within: float | None = None) -> Event:
         """Send an event that is none to one webhook, past what waits for it; its counters tell whether it arrived.
+
+        Args:
+            url: The webhook's address.
+            within: Seconds after which it is not sent again, and not waited for; None for as long as it takes.
 
         Raises:
             KeyError: There is no such webhook.
@@ -294,7 +298,9 @@ class Webhooks:
         address = "http://example.com/test.m3u8"
         event = StreamStarted(stream_id="test_stream_123", primary_url=address)
         data = {"test": True, "message": "This is a test of a webhook", "primary_url": address}
-        await outbox.send(_written(event, event.payload(str) | {"data": data}))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await outbox.send(_written(event, event.payload(str) | {"data": data}))
         return event
 
     async def settle(self, *, within: float) -> None:

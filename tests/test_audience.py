@@ -105,6 +105,7 @@ def test_what_a_client_says_of_itself_is_kept_short() -> None:
 
     assert {len(text or "") for text in Visitor.of(endless, endless, endless, endless)} == {200}
     assert Visitor.of(None, "", "", "") == Visitor("", "", None, None)
+    assert Visitor.of(None, "\udcff", "ü", None) == Visitor("", "?", "ü", None)
 
 
 def test_coming_and_going_is_told_with_what_m3u_proxy_tells() -> None:

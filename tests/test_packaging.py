@@ -58,7 +58,17 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: dict[str,
     assert in_package == files_below("streamproxy")
 
 
-@pytest.mark.parametrize("name", ["streamproxy/data/demo.ts", "streamproxy/py.typed", "streamproxy/__main__.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "streamproxy/__main__.py",
+        "streamproxy/data/demo.ts",
+        "streamproxy/py.typed",
+        "streamproxy/static/docs.html",
+        "streamproxy/static/rapidoc-LICENSE.txt",
+        "streamproxy/static/rapidoc-min.js",
+    ],
+)
 def test_wheel_holds(wheel: dict[str, bytes], name: str) -> None:
     assert wheel[name] == (ROOT / name).read_bytes()
 
@@ -121,7 +131,10 @@ def test_sdist_holds(sdist: dict[str, tarfile.TarInfo], name: str) -> None:
     assert name in sdist
 
 
-@pytest.mark.parametrize("name", ["scripts/run", "scripts/test", "scripts/check", "scripts/venv", ".ci/run"])
+@pytest.mark.parametrize(
+    "name",
+    ["scripts/run", "scripts/test", "scripts/check", "scripts/venv", "scripts/vendor", "scripts/fuzz-api", ".ci/run"],
+)
 def test_scripts_of_the_sdist_can_be_run(sdist: dict[str, tarfile.TarInfo], name: str) -> None:
     assert sdist[name].mode & 0o111
 

@@ -1,7 +1,5 @@
 """What players ask for, described for those who read about the API."""
 
-from typing import Literal
-
 from streamproxy.api.contract import Operation
 from streamproxy.api.models import Model
 
@@ -11,8 +9,8 @@ class ListQuery(Model):
 
     group: str | None = None
     """Only the channels of this group."""
-    output: Literal["ts", "mpegts", "hls"] | None = None
-    """In which form channels that come as HLS are wanted; what hls.output says if there is none."""
+    output: str | None = None
+    """In which form channels that come as HLS are wanted, ts or hls; what hls.output says if there is none."""
 
 
 class WatchQuery(Model):

@@ -4,13 +4,23 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from streamproxy.events import EVENTS
 from streamproxy.formats import urls
 from streamproxy.webhooks import normalised
 
 _UNWANTED = ("<script", "javascript:", "vbscript:")
+_SWITCHES = ("0", "1", "f", "false", "n", "no", "off", "on", "t", "true", "y", "yes")
 _M3U_PROXYS_EVENTS = tuple(EVENTS)[:6]
 
 
@@ -57,6 +67,12 @@ def _texts(value: Any) -> Any:
     return {str(key): str(each) for key, each in value.items()}
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")  # noqa: TRY004 - of a validator
+    return value
+
+
 def _event_name(value: str) -> str:
     if value not in EVENTS:
         raise ValueError(f"there is no such event; there are {', '.join(EVENTS)}")
@@ -79,13 +95,13 @@ Address = Annotated[
     str,
     StringConstraints(max_length=8192),
     AfterValidator(_http_address),
-    Field(json_schema_extra={"format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://"}),
+    Field(json_schema_extra={"format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[0-9A-Za-z]"}),
 ]
 HookAddress = Annotated[
     str,
     StringConstraints(max_length=8192),
     AfterValidator(_hook_address),
-    Field(json_schema_extra={"format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://"}),
+    Field(json_schema_extra={"format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[0-9A-Za-z]"}),
 ]
 EventName = Annotated[str, AfterValidator(_event_name), Field(json_schema_extra={"enum": list(EVENTS)})]
 Time = Annotated[
@@ -93,9 +109,39 @@ Time = Annotated[
     PlainSerializer(lambda value: value.isoformat(timespec="microseconds"), return_type=str),
     Field(json_schema_extra={"format": "date-time"}),
 ]
-Metadata = Annotated[dict[str, str], BeforeValidator(_texts), Field(max_length=100)]
-HeaderName = Annotated[str, AfterValidator(_header_name)]
-HeaderValue = Annotated[str, AfterValidator(_header_value)]
+Metadata = Annotated[
+    dict[str, str],
+    BeforeValidator(_texts),
+    Field(max_length=100),
+    WithJsonSchema(
+        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}, "maxProperties": 100},
+        mode="validation",
+    ),
+]
+_VALUE_OF_A_HEADER: dict[str, Any] = {
+    "minLength": 1,
+    "maxLength": 8000,
+    "pattern": "^[^\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u2028\\u2029]+$",
+}
+HeaderValue = Annotated[str, AfterValidator(_header_value), Field(json_schema_extra=_VALUE_OF_A_HEADER)]
+Headers = Annotated[
+    dict[Annotated[str, AfterValidator(_header_name)], HeaderValue],
+    Field(max_length=100),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$"},
+            "additionalProperties": {"type": "string", **_VALUE_OF_A_HEADER},
+            "maxProperties": 100,
+        },
+        mode="validation",
+    ),
+]
+Switch = Annotated[
+    bool,
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": [0, 1, *_SWITCHES]}]}, mode="validation"),
+]
+"""On or off; also as numbers and texts that say so, which is what is left of it in some databases."""
 
 
 class StreamBody(Model):
@@ -111,11 +157,11 @@ class StreamBody(Model):
     """The User-Agent it is asked with."""
     metadata: Metadata | None = None
     """Anything worth knowing about it; values become text."""
-    headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=100)] | None = None
+    headers: Headers | None = None
     """More request headers."""
-    strict_live_ts: bool | None = None
+    strict_live_ts: Switch | None = None
     """Whether it is sent as strict_live_ts says; null for what the configuration says."""
-    use_sticky_session: bool | None = None
+    use_sticky_session: Switch | None = None
     """Whether it is taken up where a redirect led; null for what the configuration says."""
 
 
@@ -474,11 +520,11 @@ class WebhookBody(Model):
     """Where events are posted to, as JSON."""
     events: list[EventName] = list(_M3U_PROXYS_EVENTS)
     """Which events; an empty list for all there are, no list for those of m3u-proxy."""
-    headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=100)] = {}
+    headers: Headers = {}
     """Request headers, by name."""
-    timeout: Annotated[float, Field(ge=1, le=3600)] = 10
+    timeout: Annotated[float, Field(ge=1, le=3600), BeforeValidator(_number)] = 10
     """Seconds for it to answer."""
-    retry_attempts: Annotated[int, Field(ge=0, le=100)] = 3
+    retry_attempts: Annotated[int, Field(ge=0, le=100), BeforeValidator(_number)] = 3
     """Times that an event is sent again, after 1, 2, 4 … seconds."""
     secret: Annotated[str, StringConstraints(max_length=1024, pattern="^[!-~]+$")] | None = None
     """What each post is signed with (HMAC-SHA256 in X-Streamproxy-Signature); null for no signature."""
@@ -487,7 +533,7 @@ class WebhookBody(Model):
 class WebhookQuery(Model):
     """Which webhook is meant."""
 
-    webhook_url: Annotated[str, StringConstraints(max_length=8192)] | None = None
+    webhook_url: str | None = None
     """Its address."""
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -120,9 +121,13 @@ class Publication:
             self._written[key] = written
         return written
 
+    @cached_property
+    def _schemas(self) -> tuple[dict[str, Any], _References]:
+        return _schemas(each.operation for each in self._endpoints)
+
     def document(self, base: str, *, api_token: bool, stream_token: bool) -> dict[str, Any]:
         """Write the document; see `written`."""
-        schemas, references = _schemas(each.operation for each in self._endpoints)
+        schemas, references = self._schemas
         security = {
             Face.API: _API_TOKEN if api_token else [],
             Face.MEDIA: _STREAM_TOKEN if stream_token else [],

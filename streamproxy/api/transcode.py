@@ -24,8 +24,8 @@ from streamproxy.web import EVENTS, LIBRARY, SETTINGS
 
 routes = web.RouteTableDef()
 
-REMEDY = "ffmpeg is not installed: sudo apt install ffmpeg, or pip install 'streamproxy[ffmpeg]'"
-"""What is answered where there is no ffmpeg."""
+REMEDY = "install it with: sudo apt install ffmpeg, or: pip install 'streamproxy[ffmpeg]'"
+"""What to do where there is no ffmpeg."""
 _UNAVAILABLE = {501: "There is no ffmpeg"}
 
 

@@ -20,6 +20,10 @@ routes = web.RouteTableDef()
 
 _log = structlog.stdlib.get_logger("streamproxy")
 
+_FAREWELL = 1.0
+"""Seconds for webhooks to be told the rest when everything ends."""
+_PATIENCE = 30.0
+"""Seconds for a webhook that is tried, however often that is."""
 _NOT_FOUND = {404: "There is no such webhook"}
 _NOT_KEPT = {503: "It is done, but would be undone by a restart"}
 
@@ -79,6 +83,12 @@ class WebhookRegister:
         """
         self.webhooks.remove(outbox.hook.url)
         await self._keep()
+
+    async def close(self, _: object = None) -> None:
+        """Have them told the rest, as far as that is quick, and tell them no more; they are kept all the same."""
+        await self.webhooks.settle(within=_FAREWELL)
+        for outbox in self.webhooks:
+            self.webhooks.remove(outbox.hook.url)
 
     async def _keep(self) -> None:
         if self._file:
@@ -164,13 +174,13 @@ async def remove(
 async def try_webhook(
     request: web.Request, query: models.WebhookQuery, body: models.WebhookQuery | None = None
 ) -> models.WebhookTried:
-    """Send a webhook an event that is none, as often as it takes; it is named in the query or in the body.
+    """Send a webhook an event that is none, again and again if need be; it is named in the query or in the body.
 
-    Answered with 200 also if it did not take it.
+    Answered with 200 also if it did not take it, after 30 seconds at most.
     """
     outbox = _find(request, query, body)
     before = outbox.delivered
-    event = await request.app[WEBHOOKS].webhooks.test(outbox.hook.url)
+    event = await request.app[WEBHOOKS].webhooks.test(outbox.hook.url, within=_PATIENCE)
     delivered = outbox.delivered > before
     message = "Test webhook sent successfully" if delivered else "Test webhook was sent, but not taken"
     return models.WebhookTried(message=message, event_id=event.id, delivered=delivered)
@@ -204,4 +214,6 @@ def _configured(config: Config) -> Iterable[Webhook]:
             retry_attempts=hook.retry_attempts,
             secret=hook.secret,
             configured=True,
+            # The owner's own.
+            show_urls=True,
         )

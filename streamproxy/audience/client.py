@@ -56,10 +56,10 @@ class Visitor(NamedTuple):
     def of(cls, address: str | None, agent: str, username: str | None, client_id: str | None) -> "Visitor":
         """Make one of what a request says, whatever that is."""
         return cls(
-            (address or "")[:_LONGEST_TEXT],
-            agent[:_LONGEST_TEXT],
-            username[:_LONGEST_TEXT] if username else None,
-            client_id[:_LONGEST_TEXT] if client_id else None,
+            _text(address or ""),
+            _text(agent),
+            _text(username) if username else None,
+            _text(client_id) if client_id else None,
         )
 
     def id_on(self, stream_id: str) -> str:
@@ -68,6 +68,11 @@ class Visitor(NamedTuple):
             return self.client_id
         told = f"{self.address}-{self.agent}-{stream_id}-{self.username}"
         return f"client_{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def _text(value: str) -> str:
+    """Make a text fit to be kept and sent on: short, and without what no encoding has."""
+    return value[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
 
 
 class Client:

@@ -53,9 +53,6 @@ _GRACE, _SHORT_GRACE = 3.0, 0.5
 _SWEEP, _SAMPLE = 5, 15
 """Seconds from one look for what is over to the next, and from one sample of what runs to the next."""
 
-_FAREWELL = 1.0
-"""Seconds for webhooks to be told the rest when everything ends."""
-
 
 class Wiring:
     """All services, and who knows whom."""
@@ -105,7 +102,7 @@ class Wiring:
         self.register = self.app[WEBHOOKS] = WebhookRegister(self.webhooks, _kept_in(config, "webhooks.json"))
         self.register.read(config)
         self.register.configure(config)
-        self.app.on_cleanup.append(self._tell_the_rest)
+        self.app.on_cleanup.append(self.register.close)
         self.app[OPEN_FEED] = self.open_feed
         self.app[ACCOUNTS] = self.accounts
         self.app[CLIENT] = client
@@ -148,10 +145,6 @@ class Wiring:
         stack.enter_context(self.events.listening(self.log.add))
         stack.enter_context(self.events.listening(self.webhooks.listener))
         return stack
-
-    async def _tell_the_rest(self, _: object) -> None:
-        """Have webhooks told of how it ended for the last viewers."""
-        await self.webhooks.settle(within=_FAREWELL)
 
     async def keep_house(self) -> None:
         """Take note of what viewers get, and forget what is over, until cancelled."""

@@ -165,7 +165,7 @@ class Client:
             headers = _headers_at(at, address, headers)
             address = at
         for _ in range(_MAX_HOPS + 1):
-            response = await send(URL(address, encoded=True), headers=headers)
+            response = await send(URL(address, encoded=True), headers=_headers_for(address, headers))
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None:
                 return response
@@ -191,6 +191,13 @@ def _checked(address: str, label: str) -> str:
 def _origin(address: str) -> tuple[str, str]:
     parts = urlsplit(address)
     return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
+
+
+def _headers_for(address: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers that are sent to an address: credentials in it count before an Authorization of their own."""
+    if "@" not in urlsplit(address).netloc:
+        return headers
+    return {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
 
 def _headers_at(target: str, address: str, headers: Mapping[str, str]) -> dict[str, str]:

@@ -21,9 +21,9 @@ async def provider(exchange: Exchange) -> None:
     """A finished HLS stream of five segments and a film, under names that tell, and names that do not."""
     name = exchange.path.partition("?")[0].rpartition("/")[2]
     if name in ("tv.m3u8", "playlist", "odd.ts"):
-        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2"]
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1"]
         for number in range(5):
-            lines += ["#EXTINF:2,", f"segments/{number}.ts?token=hunter22"]
+            lines += ["#EXTINF:0.4,", f"segments/{number}.ts?token=hunter22"]
         body = "\n".join([*lines, "#EXT-X-ENDLIST", ""]).encode()
     elif name in ("film.mp4", "film"):
         body = FILM

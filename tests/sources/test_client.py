@@ -216,6 +216,12 @@ async def test_credentials_in_an_address_stay_with_its_origin() -> None:
         assert "Authorization" not in second.exchanges[0].headers
 
 
+async def test_credentials_in_an_address_count_before_a_header_of_its_own() -> None:
+    async with origin(sends(OK)) as seen, client() as opened:
+        await read_all(opened, upstream(seen.url().replace("//", "//user:pass@"), authorization=SECRET))
+        assert seen.exchanges[0].headers["Authorization"] == aiohttp.encode_basic_auth("user", "pass")
+
+
 async def test_a_configured_cookie_stays_with_its_host() -> None:
     async with origin(sends(OK)) as second, client() as opened:
         elsewhere = second.url().replace("127.0.0.1", "localhost").encode()
