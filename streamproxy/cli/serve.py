@@ -22,6 +22,7 @@ from streamproxy.model import DEMO_URL
 if TYPE_CHECKING:
     from streamproxy.server.service import Service
 
+
 @click.command()
 @config_option
 @click.option("--host", help="Address to listen on. Default: server.host, 0.0.0.0.")
