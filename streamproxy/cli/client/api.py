@@ -6,7 +6,7 @@ import math
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -103,7 +103,9 @@ class Api:
             connection.connect()
             with deadline.over(connection.sock):
                 connection.request(method, self.address.path + target, data, {**own, **headers})
-                yield connection.getresponse(), deadline.lift
+                # Nobody else closes it where it is not read to its end.
+                with closing(connection.getresponse()) as response:
+                    yield response, deadline.lift
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last: no possible name of a host
             raise Unreachable(self._why(error, late=deadline.passed)) from error
         finally:
