@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from tests.api.test_metrics import told
 from tests.helpers.origin import Exchange, origin
 from tests.helpers.pages import Site, answer
 from tests.helpers.proxy import Proxy, config, running
@@ -101,6 +102,12 @@ async def test_a_thousand_viewers_who_come_and_go_are_counted_to_the_byte(tmp_pa
         assert stats["total_bytes_served"] == counted.total() > 0
         assert (stats["active_clients"], stats["active_streams"], stats["clients"]) == (0, 0, [])
         assert await read(proxy, "/clients") == {"total_clients": 0, "clients": []}
+        metrics = await told(proxy)
+        for name, count in counted.items():
+            assert metrics[f"streamproxy_channel_sent_bytes_total{{channel={name}}}"] == count
+            assert metrics[f"streamproxy_channel_viewers{{channel={name}}}"] == 0
+        assert metrics["streamproxy_sent_bytes_total{}"] == counted.total()
+        assert (metrics["streamproxy_viewers{}"], metrics["streamproxy_viewers_seen_total{}"]) == (0, 1000)
 
 
 async def test_what_viewers_of_hls_get_is_counted_with_its_segments(tmp_path: Path) -> None:
