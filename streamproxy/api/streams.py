@@ -34,16 +34,7 @@ async def create(request: web.Request, body: models.StreamBody) -> models.Stream
     The same address has the same id each time. What cannot be changed while somebody watches is in force when they have
     left; the message says so.
     """
-    order = Order(
-        url=body.url,
-        failover_urls=tuple(body.failover_urls or ()),
-        failover_resolver_url=body.failover_resolver_url,
-        user_agent=body.user_agent,
-        headers=body.headers or {},
-        metadata=body.metadata or {},
-        strict_live_ts=body.strict_live_ts,
-        use_sticky_session=body.use_sticky_session,
-    )
+    order = order_of(body)
     channel, message = await make(request, order)
     where = endpoint(request, channel)
     kind = "hls" if channel.kind is StreamKind.HLS else "direct"
@@ -68,6 +59,20 @@ async def create(request: web.Request, body: models.StreamBody) -> models.Stream
         direct_url=where,
         message=message.format(kind),
         metadata=None if body.metadata is None else dict(order.metadata),
+    )
+
+
+def order_of(body: models.StreamBody) -> Order:
+    """Make an order of what was sent."""
+    return Order(
+        url=body.url,
+        failover_urls=tuple(body.failover_urls or ()),
+        failover_resolver_url=body.failover_resolver_url,
+        user_agent=body.user_agent,
+        headers=body.headers or {},
+        metadata=body.metadata or {},
+        strict_live_ts=body.strict_live_ts,
+        use_sticky_session=body.use_sticky_session,
     )
 
 

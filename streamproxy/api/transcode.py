@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from streamproxy.api import models
 from streamproxy.api.contract import operation
 from streamproxy.api.representation import endpoint
-from streamproxy.api.streams import make
+from streamproxy.api.streams import make, order_of
 from streamproxy.config.transcoding import profile_names, profile_of
 from streamproxy.errors import FfmpegMissing
 from streamproxy.events import StreamStarted
@@ -107,15 +107,8 @@ async def create(request: web.Request, body: TranscodeBody) -> TranscodeMade:
     """Make a stream of an address that is transcoded for its viewers: one ffmpeg for all of them."""
     profile = _profile(request, body.profile)
     output = _output(profile, body.output_format)
-    order = Order(
-        url=body.url,
-        failover_urls=tuple(body.failover_urls or ()),
-        failover_resolver_url=body.failover_resolver_url,
-        user_agent=body.user_agent,
-        headers=body.headers or {},
-        metadata=body.metadata or {},
-        strict_live_ts=body.strict_live_ts,
-        use_sticky_session=body.use_sticky_session,
+    order = replace(
+        order_of(body),
         profile=body.profile,
         output_format=output,
         profile_variables=body.profile_variables or {},
