@@ -11,7 +11,7 @@ from streamproxy.formats.transcoding import BUILT_IN, Profile
 from tests.helpers.ffmpegs import each_ffmpeg
 from tests.helpers.origin import origin
 from tests.helpers.proxy import Proxy, config, running
-from tests.helpers.transcoding import INTERLACED_RATE, Live, Recording, interlaced, needs_ffmpeg, record
+from tests.helpers.transcoding import INTERLACED_RATE, Live, Recording, interlaced, needs_ffmpeg, read_for, record
 
 pytestmark = [needs_ffmpeg, pytest.mark.asyncio(loop_factories=["uvloop"])]  # the stages below are tested under both
 
@@ -19,6 +19,7 @@ CODECS = {"h264": "h264", "hevc": "hevc", "vp9": "vp9", "av1": "av1", "mjpeg": "
 FORMATS = {"mpegts": "mpegts", "mp4": "mov,mp4,m4a,3gp,3g2,mj2", "webm": "matroska,webm", "mjpeg": "mpjpeg"}
 
 
+# Sound has no pictures at which one could begin: it has tests of its own.
 each_profile = pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "audio"])
 
 
@@ -76,6 +77,36 @@ async def hold_against_profiles(proxy: Proxy, names: Sequence[str], channel: str
             looks_as_asked(recording, profile, height=height, rate=rate)
         if profile.video and profile.container != "mjpeg":
             has_key_frames_in_time(recordings[0], profile)
+
+
+async def hold_the_sound_against_its_profile(proxy: Proxy, channel: str) -> None:
+    """Listen early and late to the profile that is nothing but sound."""
+    profile = BUILT_IN["audio"]
+    for seconds in (3, 2):
+        async with proxy.open(f"/stream/{channel}?profile=audio") as viewer:
+            assert viewer.status == 200
+            data = await read_for(viewer, seconds)
+        recording = Recording(viewer.headers["content-type"], data[: len(data) // 188 * 188], 0)
+        looks_as_asked(recording, profile, height=0, rate="")
+        assert len(recording.sounds()) > seconds * 10
+
+
+@each_ffmpeg
+async def test_sound_alone_is_made_of_the_demo(tmp_path: Path, ffmpeg: str) -> None:
+    settings = config(tmp_path, streams={"news": "demo:"}, transcode={"hwaccel": "off", "ffmpeg": ffmpeg})
+    async with running(settings) as proxy, proxy.open("/stream/news?profile=audio") as before:
+        await read_for(before, 1)
+        await hold_the_sound_against_its_profile(proxy, "news")
+
+
+@pytest.mark.slow
+@each_ffmpeg
+async def test_sound_alone_is_made_of_interlaced_television(tmp_path: Path, ffmpeg: str) -> None:
+    live = Live(interlaced(40), INTERLACED_RATE)
+    async with origin(live) as upstream:
+        settings = config(tmp_path, streams={"news": upstream.url()}, transcode={"hwaccel": "off", "ffmpeg": ffmpeg})
+        async with running(settings) as proxy:
+            await hold_the_sound_against_its_profile(proxy, "news")
 
 
 @each_ffmpeg
