@@ -295,8 +295,8 @@ class Message(Model):
     message: str
 
 
-class StreamMade(Model):
-    """A stream that was made."""
+class Made(Model):
+    """What is told of any stream that was made."""
 
     left_out_if_none = frozenset({"metadata"})
 
@@ -305,12 +305,17 @@ class StreamMade(Model):
     failover_urls: list[str]
     user_agent: str | None
     stream_type: str
-    """direct or hls."""
+    """direct, hls or transcoded."""
     stream_endpoint: str
-    playlist_url: str
     direct_url: str
     message: str
     metadata: dict[str, str] | None = None
+
+
+class StreamMade(Made):
+    """A stream that was made."""
+
+    playlist_url: str
 
 
 class Streams(Model):

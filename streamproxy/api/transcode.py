@@ -62,25 +62,14 @@ class TranscodeBody(models.StreamBody):
     """What it is packed in; a profile that makes only one of these says which."""
 
 
-class TranscodeMade(models.Model):
+class TranscodeMade(models.Made):
     """A transcoded stream that was made."""
 
-    left_out_if_none = frozenset({"metadata"})
-
-    stream_id: str
-    primary_url: str
-    failover_urls: list[str]
-    user_agent: str | None
-    stream_type: str
-    stream_endpoint: str
     playlist_url: str | None
-    direct_url: str
     format: str
     profile: str
     profile_variables: dict[str, str]
     ffmpeg_args: list[str]
-    message: str
-    metadata: dict[str, str] | None = None
 
 
 class ProfileShown(models.Model):
