@@ -56,7 +56,10 @@ class StateFile:
             StateError: It cannot be written; the old file is still there.
         """
         self._wanted += 1
-        mine = self._wanted
+        # Who asks may leave meanwhile: it is written all the same, and nobody writes beside it.
+        await asyncio.shield(asyncio.create_task(self._write(value, self._wanted), name="write state"))
+
+    async def _write(self, value: Callable[[], Any], mine: int) -> None:
         async with self._writing:
             if self._written >= mine:
                 return

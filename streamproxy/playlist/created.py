@@ -98,8 +98,10 @@ class CreatedStreams:
             self._channels[order.id] = self._channel_of(order)
 
     def find(self, name: str) -> Channel | None:
-        """Look one up by its id, with or without an extension behind it."""
-        return self._channels.get(name.partition(".")[0])
+        """Look one up by its id, with or without an extension behind it; what one is transcoded from is found too."""
+        bare = name.partition(".")[0]
+        sources = (channel.transcode.source for channel in self._channels.values() if channel.transcode)
+        return self._channels.get(bare) or next((source for source in sources if source.id == bare), None)
 
     def use(self, stream_id: str) -> None:
         """Take note that somebody wants to watch one, if it was made here."""

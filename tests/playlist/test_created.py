@@ -93,3 +93,13 @@ def test_a_damaged_file_is_set_aside_and_told_without_its_addresses(tmp_path: Pa
     assert [entry["event"] for entry in logs] == ["streams_not_read"]
     assert URL not in str(logs)
     assert (tmp_path / "streams.json.damaged").read_text() == content
+
+
+async def test_what_a_stream_is_transcoded_from_is_found_too() -> None:
+    created = CreatedStreams()
+
+    channel = await created.add(replace(ORDER, profile="720p"))
+
+    assert channel.transcode
+    assert created.find(ORDER.id) is channel.transcode.source
+    assert created.order(ORDER.id) is None
