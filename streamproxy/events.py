@@ -138,7 +138,7 @@ class StreamFailed(Event):
     Attributes:
         error: Why, in words.
         error_type: Why, as the class of the error.
-        reason: `no_failover_available` or `total_timeout_exceeded`.
+        reason: `no_failover_available`.
         bytes_served: Bytes that were sent of it to all viewers so far.
         metadata: Its own.
     """

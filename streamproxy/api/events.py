@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -39,13 +39,16 @@ class EventLog:
             follower.add(event)
 
     @contextmanager
-    def following(self, last_seen: str | None) -> Iterator["_Follower"]:
+    def following(
+        self, last_seen: str | None, wants: Callable[[Event], bool] = lambda _: True
+    ) -> Iterator["_Follower"]:
         """Follow for the length of the block.
 
         Args:
             last_seen: Id of the last event that was seen: what came after it is told first, if it is still known.
+            wants: Tells which events are told at all.
         """
-        follower = _Follower(self._after(last_seen))
+        follower = _Follower([event for event in self._after(last_seen) if wants(event)], wants)
         self._followers.add(follower)
         try:
             yield follower
@@ -63,15 +66,17 @@ class EventLog:
 class _Follower:
     """Somebody who follows; the oldest events are dropped if they are too slow."""
 
-    def __init__(self, first: list[Event]) -> None:
+    def __init__(self, first: list[Event], wants: Callable[[Event], bool]) -> None:
+        self._wants = wants
         self._events: deque[Event] = deque(first, maxlen=_BEHIND)
         self._some = asyncio.Event()
         if first:
             self._some.set()
 
     def add(self, event: Event) -> None:
-        self._events.append(event)
-        self._some.set()
+        if self._wants(event):
+            self._events.append(event)
+            self._some.set()
 
     async def events(self) -> AsyncIterator[Event | None]:
         """Yield each event; None where there has been none for a while."""
@@ -121,14 +126,18 @@ async def follow(request: web.Request, query: EventsQuery) -> web.StreamResponse
             "X-Accel-Buffering": "no",
         }
     )
-    with request.app[EVENT_LOG].following(request.headers.get("Last-Event-ID")) as follower:
+
+    def wants(event: Event) -> bool:
+        return event.name in names and query.stream_id in (None, event.stream_id)
+
+    with request.app[EVENT_LOG].following(request.headers.get("Last-Event-ID"), wants) as follower:
         try:
             await response.prepare(request)
             await response.write(b"retry: 2000\n\n")
             async for event in follower.events():
                 if event is None:
                     await response.write(b":\n\n")
-                elif event.name in names and query.stream_id in (None, event.stream_id):
+                else:
                     text = json.dumps(event.payload(show))
                     await response.write(f"event: {event.name}\nid: {event.id}\ndata: {text}\n\n".encode())
         except ConnectionError:

@@ -37,7 +37,7 @@ async def detailed(request: web.Request) -> models.DetailedStats:
         failover_stats=_failovers(request),
         performance_metrics=_performance(request),
         error_stats=_errors(request),
-        stream_count=len(_watched_streams(request)),
+        stream_count=len(request.app[AUDIENCE].records),
         client_count=request.app[AUDIENCE].present,
     )
 

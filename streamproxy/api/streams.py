@@ -81,11 +81,11 @@ async def make(request: web.Request, order: Order) -> tuple[Channel, str]:
     _check_addresses(request, order)
     created, audience = request.app[LIBRARY].created, request.app[AUDIENCE]
     before = created.order(order.id)
-    if before:
-        order = replace(order, created=before.created)
-    else:
-        await _make_room(request)
     try:
+        if before:
+            order = replace(order, created=before.created)
+        else:
+            await _make_room(request)
         channel = await created.add(order)
     except StateError as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from None
@@ -107,8 +107,8 @@ async def _make_room(request: web.Request) -> None:
     for channel in created:
         record = audience.records.get(channel.id)
         if record is None or not record.clients:
-            await created.remove(channel.id)
             audience.forget(channel.id)
+            await created.remove(channel.id)
             return
     raise web.HTTPServiceUnavailable(
         text="there are too many streams, and all are watched; api.max_streams allows more"

@@ -86,7 +86,10 @@ class Transcoding:
         async with self._looking:
             if self._hardware is None:
                 config = self._settings.config
-                self._hardware = await detect(config.transcode, config.state_dir)
+                found = await detect(config.transcode, config.state_dir)
+                if config is not self._settings.config:
+                    return found  # it is looked for again, as the settings that came meanwhile say
+                self._hardware = found
             return self._hardware
 
     async def command(self, channel: Channel) -> list[str]:
