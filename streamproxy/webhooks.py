@@ -158,15 +158,15 @@ class Outbox:
             self._more.clear()
             self._settled.set()
 
-    async def send(self, message: _Message) -> None:
-        """Send an event, again and again if need be, past those that wait."""
+    async def send(self, message: _Message) -> bool:
+        """Send an event, again and again if need be, past those that wait; tell whether it was taken."""
         self._under_way += 1
         try:
-            await self._send(message)
+            return await self._send(message)
         finally:
             self._under_way -= 1
 
-    async def _send(self, message: _Message) -> None:
+    async def _send(self, message: _Message) -> bool:
         failures = 0
         while True:
             try:
@@ -175,14 +175,14 @@ class Outbox:
                 failures += 1
                 if failures > self.hook.retry_attempts or _is_final(error):
                     self._lose(message, error)
-                    return
+                    return False
                 await asyncio.sleep(_pause(failures, self._jitter()))
             else:
                 self.delivered += 1
                 if not self._well:
                     self._well = True
                     self._log.info("webhook_recovered", failed=self.failed)
-                return
+                return True
 
     async def _attempt(self, message: _Message) -> None:
         hook = self.hook
@@ -282,12 +282,15 @@ class Webhooks:
                 message = messages[hook.show_urls] = _written(event, payload)
             outbox.put(message)
 
-    async def test(self, url: str, *, within: float | None = None) -> Event:
-        """Send an event that is none to one webhook, past what waits for it; its counters tell whether it arrived.
+    async def test(self, url: str, *, within: float | None = None) -> tuple[Event, bool]:
+        """Send an event that is none to one webhook, past what waits for it.
 
         Args:
             url: The webhook's address.
             within: Seconds after which it is not sent again, and not waited for; None for as long as it takes.
+
+        Returns:
+            The event, and whether the webhook has taken it.
 
         Raises:
             KeyError: There is no such webhook.
@@ -298,10 +301,11 @@ class Webhooks:
         address = "http://example.com/test.m3u8"
         event = StreamStarted(stream_id="test_stream_123", primary_url=address)
         data = {"test": True, "message": "This is a test of a webhook", "primary_url": address}
+        taken = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await outbox.send(_written(event, event.payload(str) | {"data": data}))
-        return event
+                taken = await outbox.send(_written(event, event.payload(str) | {"data": data}))
+        return event, taken
 
     async def settle(self, *, within: float) -> None:
         """Wait until nothing waits for any of them.

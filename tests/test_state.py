@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,36 @@ async def test_of_many_who_write_at_once_each_finds_theirs_written_and_few_write
 
     assert sorted(file.read()) == list(range(50))
     assert made <= 3
+
+
+async def test_what_is_to_be_written_is_written_though_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json")
+    loop, free, begun = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    other = loop.run_in_executor(None, free.wait)
+    value = ["old"]
+
+    def snapshot() -> list[str]:
+        begun.set()
+        return list(value)
+
+    first = asyncio.create_task(file.write(snapshot))
+    await begun.wait()
+    value.append("new")
+    second = asyncio.create_task(file.write(snapshot))
+    # One step, with which it stands behind the first.
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    await asyncio.wait((first, second))
+    free.set()
+    await other
+    async with asyncio.timeout(5):
+        while file.read() != ["old", "new"]:
+            await asyncio.sleep(0.01)
+
+    assert first.cancelled()
+    assert second.cancelled()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])

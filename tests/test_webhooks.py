@@ -454,12 +454,12 @@ def test_a_test_goes_to_one_webhook_past_all_that_waits() -> None:
             told.listener(stopped(1))
             told.listener(stopped(2))
             await asyncio.sleep(1)
-            event = await told.test(URL)
+            event, taken = await told.test(URL)
             posted = world.posts[-1]
             assert now() == 1
             outbox = told.find(URL)
             assert outbox is not None
-            assert (outbox.delivered, outbox.pending) == (1, 2)
+            assert (taken, outbox.delivered, outbox.pending) == (True, 1, 2)
         assert posted.json == event.payload(str) | {
             "event_type": "stream_started",
             "stream_id": "test_stream_123",
@@ -479,9 +479,32 @@ def test_a_test_is_sent_again_like_any_event_and_may_fail() -> None:
     async def tell() -> None:
         world = World({URL: [500]})
         async with webhooks(world, Webhook(URL, retry_attempts=2)) as told:
-            await told.test(URL)
+            _, taken = await told.test(URL)
             (outbox,) = told
-            assert (world.times(), outbox.failed) == ([0, 1, 3], 1)
+            assert (taken, world.times(), outbox.failed) == (False, [0, 1, 3], 1)
+
+    in_virtual_time(tell())
+
+
+def test_what_else_is_taken_meanwhile_says_nothing_of_a_test() -> None:
+    async def tell() -> None:
+        world = World({URL: [None, 200]})
+        async with webhooks(world, Webhook(URL, retry_attempts=0)) as told:
+            testing = asyncio.create_task(told.test(URL))
+            await asyncio.sleep(1)
+            told.listener(stopped())
+            _, taken = await testing
+            (outbox,) = told
+            assert (taken, outbox.delivered, outbox.failed) == (False, 1, 1)
+
+    in_virtual_time(tell())
+
+
+def test_a_test_that_takes_too_long_was_not_taken() -> None:
+    async def tell() -> None:
+        async with webhooks(World({URL: [500]}), Webhook(URL, retry_attempts=9)) as told:
+            _, taken = await told.test(URL, within=30)
+            assert (taken, now()) == (False, 30)
 
     in_virtual_time(tell())
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from streamproxy.api import models
 from streamproxy.audience import Client, StreamRecord
 from streamproxy.model import Channel, StreamKind
-from streamproxy.web import AUDIENCE, BROADCASTS, LIBRARY, SETTINGS, may_watch, shown
+from streamproxy.web import AUDIENCE, BROADCASTS, LIBRARY, SETTINGS, is_authenticated, may_watch, shown
 
 _TYPES = {StreamKind.HLS: "HLS", StreamKind.FILE: "VOD"}
 _HIDDEN = "***"
@@ -19,6 +19,7 @@ class Presenter:
 
     def __init__(self, request: web.Request) -> None:
         self._show: Callable[[str], str] = shown(request)
+        self._is_authenticated = is_authenticated(request)
         self._audience = request.app[AUDIENCE]
         self._created = request.app[LIBRARY].created
         self._running = {broadcast.channel.id: broadcast for broadcast in request.app[BROADCASTS].running}
@@ -96,7 +97,7 @@ class Presenter:
         return self._show(url)
 
     def _header(self, value: str) -> str:
-        return value if self._show("http://a/b") == "http://a/b" else _HIDDEN
+        return value if self._is_authenticated else _HIDDEN
 
 
 def type_of(channel: Channel) -> str:

@@ -11,7 +11,6 @@ from streamproxy.api import models
 from streamproxy.api.contract import operation
 from streamproxy.api.reach import check_addresses
 from streamproxy.api.representation import Presenter, endpoint, has_failover, type_of
-from streamproxy.audience import StreamRecord
 from streamproxy.broadcast.continuity import Continuity
 from streamproxy.errors import StateError
 from streamproxy.events import StreamStarted, StreamStopped
@@ -192,12 +191,11 @@ async def count_by_metadata(request: web.Request, query: models.CountsByMetadata
 @operation("Delete streams by metadata", errors={503: "They are gone, but would be there after a restart"})
 async def delete_by_metadata(request: web.Request, query: models.Deletion) -> models.StreamsDeleted:
     """Delete the streams with a certain entry in their metadata, and end their viewers."""
-    audience = request.app[AUDIENCE]
+    presenter = Presenter(request)
     deleted: list[str] = []
     skipped: list[models.WatchedStream | models.ExcludedStream] = []
     for channel in _matching(request, query.field, query.value):
-        record = audience.record(channel)
-        others = sum(client_id != query.client_id for client_id in record.clients)
+        others = sum(client_id != query.client_id for client_id in presenter.record(channel).clients)
         if query.exclude_channel_id and channel.metadata.get("id") == query.exclude_channel_id:
             skipped.append(models.ExcludedStream(stream_id=channel.id))
         elif others and not query.force:
@@ -319,14 +317,14 @@ def _matching(request: web.Request, field: str, value: str) -> list[Channel]:
 async def _delete(request: web.Request, channel: Channel, farewell: StreamStopped) -> bool:
     """End a stream's viewers, and drop it if it was made through the API; tell whether it was."""
     audience = request.app[AUDIENCE]
-    record: StreamRecord | None = audience.records.get(channel.id)
     is_created = request.app[LIBRARY].created.order(channel.id) is not None
     try:
         await request.app[LIBRARY].created.remove(channel.id)
     except StateError as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from None
     finally:
-        if record:
+        # Not before: somebody may have begun to watch meanwhile.
+        if record := audience.records.get(channel.id):
             record.stop(farewell)
         elif is_created:
             request.app[EVENTS].publish(farewell)

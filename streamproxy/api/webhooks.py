@@ -179,9 +179,7 @@ async def try_webhook(
     Answered with 200 also if it did not take it, after 30 seconds at most.
     """
     outbox = _find(request, query, body)
-    before = outbox.delivered
-    event = await request.app[WEBHOOKS].webhooks.test(outbox.hook.url, within=_PATIENCE)
-    delivered = outbox.delivered > before
+    event, delivered = await request.app[WEBHOOKS].webhooks.test(outbox.hook.url, within=_PATIENCE)
     message = "Test webhook sent successfully" if delivered else "Test webhook was sent, but not taken"
     return models.WebhookTried(message=message, event_id=event.id, delivered=delivered)
 

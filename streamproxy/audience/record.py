@@ -42,7 +42,6 @@ class Counters:
         skipped: Bytes that they lost that way.
         sent: Bytes that viewers who have left got.
         segments: Segments that they got.
-        clients: Viewers ever.
         inspected: Packets that were looked at one by one: a sample, now and then.
         cc_errors_in: Of these, those that did not follow the one before, as they came from upstreams.
         cc_errors_out: The same as viewers got them.
@@ -60,7 +59,6 @@ class Counters:
     skipped: int = 0
     sent: int = 0
     segments: int = 0
-    clients: int = 0
     inspected: int = 0
     cc_errors_in: int = 0
     cc_errors_out: int = 0
@@ -82,7 +80,6 @@ class StreamRecord:
         stand_in: The address that a service has named in the upstreams' place; None for none.
         failed_over: When another upstream last took over, in UTC; None for never.
         lost_since: Time of the loop since which nothing plays; None while something does, or before anything did.
-        error: Why the last upstream was lost; None if none was.
     """
 
     def __init__(self, channel: Channel, publish: Callable[[Event], None]) -> None:
@@ -95,7 +92,6 @@ class StreamRecord:
         self.stand_in: Upstream | None = None
         self.failed_over: datetime | None = None
         self.lost_since: float | None = None
-        self.error: str | None = None
         self._publish = publish
         self._farewell: StreamStopped | None = None
 
@@ -134,7 +130,6 @@ class StreamRecord:
         wanted = visitor.id_on(self.channel.id)
         client_id = f"{wanted}_{secrets.token_hex(4)}" if wanted in self.clients else wanted
         client = self.clients[client_id] = Client(client_id, visitor, viewer)
-        self.counters.clients += 1
         self.seen = client.since
         self._farewell = None
         if len(self.clients) == 1:
@@ -208,7 +203,6 @@ class StreamRecord:
     def lost(self, upstream: Upstream, error: UpstreamError) -> None:
         """Take note that an upstream was lost, or could not be had."""
         self.counters.errors += 1
-        self.error = error.reason
         if self.lost_since is None:
             self.lost_since = time.monotonic()
         event = UpstreamFailed(

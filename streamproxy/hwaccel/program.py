@@ -11,23 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamproxy.errors import FfmpegMissing
+from streamproxy.formats.transcoding.environment import environment
 
 MOST_READ = 1 << 20
 """Bytes that are read of what it writes."""
-
-_ENVIRONMENT = (
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "XDG_RUNTIME_DIR",
-    "LD_LIBRARY_PATH",
-    "LIBVA_DRIVERS_PATH",
-    "LIBVA_DRIVER_NAME",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_DRIVER_CAPABILITIES",
-    "NVIDIA_VISIBLE_DEVICES",
-)
-"""What it is told of the environment; the rest may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +78,7 @@ async def run(command: Sequence[str], *, timeout: float) -> Result:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=complaints,
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                env=environment(os.environ),
                 start_new_session=True,
             )
         except OSError as error:

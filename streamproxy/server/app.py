@@ -1,13 +1,14 @@
 """The application: which paths lead where."""
 
 import re
+import secrets
 from collections.abc import Collection, Iterable, Iterator
 
 from aiohttp import web
 
 from streamproxy.api import clients, docs, events, metrics, openapi, stats, streams, system, transcode, webhooks
 from streamproxy.outputs import hls, mpegts, playlist
-from streamproxy.web import FACES, Face, answer_errors, guard
+from streamproxy.web import FACES, OWN_SECRET, Face, answer_errors, guard
 
 ROUTES = (
     (Face.API, system.routes),
@@ -37,6 +38,7 @@ def make_app(root_path: str, tables: Iterable[tuple[Face, web.RouteTableDef]] = 
     """
     app = web.Application(middlewares=[answer_errors, guard])
     app.on_response_prepare.append(_sign)
+    app[OWN_SECRET] = secrets.token_urlsafe()
     app[playlist.WRITTEN_LISTS] = playlist.WrittenLists()
     app[openapi.PUBLICATION] = openapi.Publication(tables)
     app[docs.ASSETS] = docs.Assets()

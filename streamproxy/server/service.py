@@ -6,7 +6,6 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 from aiohttp import web
@@ -16,7 +15,6 @@ from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
 from streamproxy.logs import OneLine
-from streamproxy.model import Channel
 from streamproxy.playlist.library import Library
 from streamproxy.server.listener import Doorkeeper, connection_limit, listen, raise_descriptor_limit
 from streamproxy.server.notify import Notifier
@@ -87,7 +85,7 @@ class Service:
             self.addresses = [listening.getsockname()[:2] for listening in sockets]
             tasks = await stack.enter_async_context(Tasks())
             client = await stack.enter_async_context(Client(self.config.options))
-            wiring = Wiring(self, client, tasks, self._address_of)
+            wiring = Wiring(self, client, tasks, self._origin)
             stack.enter_context(wiring.listening())
             if not await self._unless_stopped(wiring.library.load(self.config)):
                 return
@@ -107,14 +105,11 @@ class Service:
                 _log.info("stopping", viewers=wiring.audience.present)
                 await _shut_down(servers, runner, wiring.broadcasts)
 
-    def _address_of(self, channel: Channel) -> str:
-        """Tell where this program serves a channel as it comes, to whoever is on this machine."""
+    def _origin(self) -> str:
+        """Tell where this program is reached from this machine, without a slash at the end."""
         host, port = self.addresses[0]
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-        server = self.config.server
-        token = f"/token/{quote(server.stream_token, safe='')}" if server.stream_token else ""
-        name = quote(channel.id, safe="")
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}{token}/stream/{name}?profile=none"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Do something that may take long; tell whether it was done before `stop` was called."""

@@ -43,7 +43,18 @@ from streamproxy.sources.slate import Slate, SlateSource
 from streamproxy.sources.streamlink_pages import find_stream
 from streamproxy.state import StateFile
 from streamproxy.tasks import Tasks
-from streamproxy.web import ACCOUNTS, AUDIENCE, BROADCASTS, CLIENT, EVENTS, LIBRARY, OPEN_FEED, SETTINGS, Settings
+from streamproxy.web import (
+    ACCOUNTS,
+    AUDIENCE,
+    BROADCASTS,
+    CLIENT,
+    EVENTS,
+    LIBRARY,
+    OPEN_FEED,
+    SETTINGS,
+    Settings,
+    own_path,
+)
 from streamproxy.webhooks import Webhooks
 
 _log = structlog.stdlib.get_logger("streamproxy")
@@ -57,17 +68,18 @@ _SWEEP, _SAMPLE = 5, 15
 class Wiring:
     """All services, and who knows whom."""
 
-    def __init__(self, settings: Settings, client: Client, tasks: Tasks, address_of: Callable[[Channel], str]) -> None:
+    def __init__(self, settings: Settings, client: Client, tasks: Tasks, origin: Callable[[], str]) -> None:
         """Make them, without opening anything.
 
         Args:
             settings: The settings in force.
             client: What to ask upstreams with.
             tasks: Who owns what runs in the background.
-            address_of: Tells where this program serves a channel.
+            origin: Tells where this program is reached from this machine, without a slash at the end.
         """
         self._settings = settings
         self._client = client
+        self._origin = origin
         config = settings.config
 
         async def fetch(upstream: Upstream, timeout: float) -> bytes:
@@ -92,7 +104,7 @@ class Wiring:
         self.app[BROADCASTS] = self.broadcasts
         self.app[AUDIENCE] = self.audience
         self.app[EVENTS] = self.events
-        self.transcoding = Transcoding(settings, self.broadcasts, self.events.publish, address_of)
+        self.transcoding = Transcoding(settings, self.broadcasts, self.events.publish, self._read_by_ffmpeg)
         self.app[TRANSCODING] = self.transcoding
         self._lag = LoopLag()
         collector = StreamproxyCollector(self.audience, self.library, self.broadcasts, self.accounts, self._lag)
@@ -108,6 +120,10 @@ class Wiring:
         self.app[CLIENT] = client
         self.hls = self.app[HLS] = HlsRelay(client, tasks, self.audience, key=_link_key(config), accounts=self.accounts)
         self._configure_hls(config)
+
+    def _read_by_ffmpeg(self, channel: Channel) -> str:
+        """Tell where ffmpeg reads a file, whoever else may."""
+        return self._origin() + own_path(self.app, channel.id)
 
     def _linger_of(self, channel: Channel) -> float | None:
         return self._settings.config.transcode.linger if channel.transcode else None

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from streamproxy.formats.transcoding.environment import environment
 from streamproxy.formats.urls import redact
 from streamproxy.sources.pipes import Pipe
 
@@ -28,19 +29,6 @@ GRACE = 3.0
 
 LAST_WORDS = 4096
 """Bytes kept of what it complains of."""
-
-_ENVIRONMENT = (
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "LIBVA_DRIVERS_PATH",
-    "LIBVA_DRIVER_NAME",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_DRIVER_CAPABILITIES",
-    "NVIDIA_VISIBLE_DEVICES",
-)
-"""What it is told of the environment; the rest may hold secrets."""
 
 _LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")))
 _READ = 1 << 16
@@ -190,7 +178,7 @@ class Process:
                 stdout=output,
                 stderr=complaints,
                 pass_fds=[reported, *(pipe.descriptor for pipe in self._inputs)],
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                env=environment(os.environ),
                 start_new_session=True,
             )
         for pipe in self._inputs:

@@ -3,6 +3,7 @@
 from streamproxy.web.access import FACES, Face, Kind, guard, kind_of, warn_if_open
 from streamproxy.web.addresses import base_url, client_address, visitor_of
 from streamproxy.web.errors import Responder, answer_errors
+from streamproxy.web.own import OWN_SECRET, own_path
 from streamproxy.web.services import (
     ACCOUNTS,
     AUDIENCE,
@@ -27,6 +28,7 @@ __all__ = [
     "FACES",
     "LIBRARY",
     "OPEN_FEED",
+    "OWN_SECRET",
     "SETTINGS",
     "Face",
     "Kind",
@@ -41,6 +43,7 @@ __all__ = [
     "is_authenticated",
     "kind_of",
     "may_watch",
+    "own_path",
     "shown",
     "visitor_of",
     "warn_if_open",

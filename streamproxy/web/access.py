@@ -7,7 +7,8 @@
 | looking | who knows the token | everybody |
 | changing | who knows the token | this machine, or everybody if `api.open`; no web page of somebody else's |
 
-Whoever comes from outside `server.allowed_networks` may nothing at all.
+Whoever comes from outside `server.allowed_networks` may nothing at all, but for what this program reads of its own
+media (see `own`).
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from streamproxy.config import Config
 from streamproxy.web.addresses import is_on_this_machine, is_within
 from streamproxy.web.browsers import is_of_another_site
 from streamproxy.web.errors import Responder
+from streamproxy.web.own import shows_own_secret
 from streamproxy.web.routing import find_route
 from streamproxy.web.services import SETTINGS
 from streamproxy.web.tokens import PATH_TOKEN, api_token_of, is_authenticated, may_watch, stream_tokens_of
@@ -64,12 +66,11 @@ def kind_of(face: Face | None, method: str) -> Kind:
 @web.middleware
 async def guard(request: web.Request, handler: Responder) -> web.StreamResponse:
     """Let through who may do what the request wants, judged by the route that is served in the end."""
-    networks = request.app[SETTINGS].config.server.allowed_networks
-    if networks and not is_within(request, networks):
-        raise web.HTTPForbidden(text="This address may not use this server; server.allowed_networks says which may")
     request, handler = await find_route(request, handler)
-    if request.match_info.http_exception is None:
-        _check(request)
+    if not _is_own(request):
+        _check_network(request)
+        if request.match_info.http_exception is None:
+            _check(request)
     return await handler(request)
 
 
@@ -77,6 +78,21 @@ def warn_if_open(config: Config) -> None:
     """Say in the log that everybody may change things, if that is so."""
     if config.api.open and config.server.api_token is None:
         _log.warning("api_open_to_everybody", remedy="set server.api_token, or take api.open away")
+
+
+def _is_own(request: web.Request) -> bool:
+    """Tell whether it is this program that asks, and for media."""
+    return _kind(request) is Kind.MEDIA and shows_own_secret(request, request.get(PATH_TOKEN, ""))
+
+
+def _kind(request: web.Request) -> Kind:
+    return kind_of(request.app[FACES].get(request.match_info.route), request.method)
+
+
+def _check_network(request: web.Request) -> None:
+    networks = request.app[SETTINGS].config.server.allowed_networks
+    if networks and not is_within(request, networks):
+        raise web.HTTPForbidden(text="This address may not use this server; server.allowed_networks says which may")
 
 
 def _check(request: web.Request) -> None:
@@ -87,7 +103,7 @@ def _check(request: web.Request) -> None:
         HTTPForbidden: It may not, or its token is wrong.
         HTTPNotFound: The stream token stands before the path of what is no media.
     """
-    kind = kind_of(request.app[FACES].get(request.match_info.route), request.method)
+    kind = _kind(request)
     if PATH_TOKEN in request and kind is not Kind.MEDIA:
         raise web.HTTPNotFound(text="Not Found")
     if kind is Kind.MEDIA:

@@ -1,7 +1,7 @@
 """Where clients are, and under which address they reach this program."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import quote
 
@@ -56,6 +56,18 @@ def is_on_this_machine(request: web.Request) -> bool:
         return True
     named = [_address(hop) for name in ("X-Forwarded-For", "X-Real-IP") for hop in _listed(request, name)]
     return _is_trusted(request, peer) and bool(named) and all(map(_is_loopback, named))
+
+
+def is_from_itself(request: web.Request) -> bool:
+    """Tell whether a client is on this machine and came without a reverse proxy, by whichever of its addresses.
+
+    Unlike `is_on_this_machine` it is so where the program listens on an address of the network alone: nobody else can
+    have a connection from an address to that very address.
+    """
+    peer, own = _peer(request), request.transport and request.transport.get_extra_info("sockname")
+    if peer is None or not own:
+        return False
+    return (peer.is_loopback or peer == _read(own)) and request.headers.keys().isdisjoint(_SIGNS_OF_A_PROXY)
 
 
 def base_url(request: web.Request) -> str:
@@ -114,7 +126,12 @@ def _listed(request: web.Request, name: str) -> list[str]:
 
 def _peer(request: web.Request) -> Address | None:
     peer = request.transport.get_extra_info("peername") if request.transport else None
-    return _address(str(peer[0]).partition("%")[0]) if peer else None
+    return _read(peer) if peer else None
+
+
+def _read(socket_address: Sequence[object]) -> Address | None:
+    """Read the address of a socket, without the zone it is in."""
+    return _address(str(socket_address[0]).partition("%")[0])
 
 
 def _address(text: str) -> Address | None:

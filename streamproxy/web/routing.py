@@ -6,6 +6,7 @@ from aiohttp import web
 from yarl import URL
 
 from streamproxy.web.errors import Responder
+from streamproxy.web.own import shows_own_secret
 from streamproxy.web.services import SETTINGS
 from streamproxy.web.tokens import PATH_TOKEN
 
@@ -15,7 +16,8 @@ async def find_route(request: web.Request, handler: Responder) -> tuple[web.Requ
 
     Without its doubled and trailing slashes: `//stream/x` is what comes of a base with a slash at its end, and players
     do not follow a redirect. Then without the stream token before it, `/token/SECRET/stream/x`, if there is such a
-    token at all; whether it is the right one is for others to say, who find it under `PATH_TOKEN`.
+    token at all, or it is this program's own secret; whether it is the right one is for others to say, who find it
+    under `PATH_TOKEN`.
 
     Returns:
         The request to answer, and what answers it; as they came if no other form leads anywhere either.
@@ -37,9 +39,12 @@ def _take_token(request: web.Request, parts: list[str]) -> tuple[str, list[str]]
     server = request.app[SETTINGS].config.server
     root = server.root_path.split("/")[1:]
     start = len(root) if parts[: len(root)] == root else 0
-    if server.stream_token is None or parts[start : start + 1] != ["token"] or len(parts) < start + 2:
+    if parts[start : start + 1] != ["token"] or len(parts) < start + 2:
         return "", parts
-    return parts[start + 1], parts[:start] + parts[start + 2 :]
+    token = parts[start + 1]
+    if server.stream_token is None and not shows_own_secret(request, token):
+        return "", parts
+    return token, parts[:start] + parts[start + 2 :]
 
 
 async def _look_up(request: web.Request, parts: Sequence[str]) -> web.Request | None:

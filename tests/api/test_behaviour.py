@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,63 @@ async def test_a_stream_too_many_takes_the_place_of_the_one_not_watched_for_long
     assert idle not in listed
     assert (refused.status, again.status) == (503, 200)
     assert "api.max_streams" in refused.json["detail"]
+
+
+async def test_a_stream_too_many_that_cannot_be_kept_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    async with program(tmp_path, api={"max_streams": 1}) as api:
+        answers = [await api.call("POST", "/streams", {"url": f"http://h/{number}.ts"}) for number in range(3)]
+
+    assert [answer.status for answer in answers] == [503] * 3
+    assert all("cannot be written" in answer.json["detail"] for answer in answers)
+
+
+@asynccontextmanager
+async def slow_disk() -> AsyncIterator[None]:
+    """Have nothing written for the length of the block: the only thread for that has something else to do."""
+    loop, over = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    other = loop.run_in_executor(None, over.wait)
+    try:
+        yield
+    finally:
+        over.set()
+        await other
+
+
+async def test_who_begins_to_watch_while_a_stream_is_deleted_is_ended(tmp_path: Path) -> None:
+    may_begin = asyncio.Event()
+
+    async def stay(exchange: Exchange) -> None:
+        await may_begin.wait()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 1000000\r\n\r\n"
+        await exchange.send(head + bytes(1000))
+        await asyncio.Event().wait()
+
+    async with origin(stay) as upstream:
+        settings = config(tmp_path, api=LOCAL)
+        async with running(settings) as proxy, api_of(proxy) as api:
+            film = await api.make(upstream.url("/film.mp4"))
+        async with (
+            # Nothing is known of its viewers there.
+            running(settings) as proxy,
+            api_of(proxy) as api,
+            proxy.open("/events?events=stream_stopped") as follower,
+        ):
+            watching = asyncio.create_task(proxy.get(f"/stream/{film}"))
+            await upstream.until(lambda upstream: upstream.open["/film.mp4"] == 1)
+            async with slow_disk():
+                deleting = asyncio.create_task(api.call("DELETE", f"/streams/{film}"))
+                async with asyncio.timeout(5):
+                    while (await api.get("/streams"))["total"]:
+                        await asyncio.sleep(0.01)
+                    may_begin.set()
+                    while not (await api.get("/clients"))["total_clients"]:
+                        await asyncio.sleep(0.01)
+            deleted, watched = await deleting, await watching
+            await follower.reader.readuntil(b'"manual_deletion"')
+
+    assert (deleted.status, watched.status, len(watched.body)) == (200, 200, 1000)
 
 
 async def test_what_was_made_is_there_after_a_restart_and_what_was_deleted_is_not(tmp_path: Path) -> None:

@@ -482,6 +482,17 @@ async def test_streams_are_deleted_unless_their_channel_is_excluded_or_others_wa
     assert (own["deleted_streams"], own["deleted_count"], left["total"]) == ([here.live], 1, 0)
 
 
+async def test_what_is_not_deleted_is_no_stream_that_was_watched(tmp_path: Path) -> None:
+    streams = {"news": {"url": "http://h/1.ts", "metadata": {"id": "42", "playlist_uuid": "P"}}}
+    async with running(config(tmp_path, streams=streams)) as proxy, api_of(proxy) as api:
+        where = "/streams/by-metadata?field=playlist_uuid&value=P&exclude_channel_id=42"
+        told = (await api.call("DELETE", where)).json
+        watched = await api.get("/stats/streams")
+
+    assert told["skipped_streams"] == [{"stream_id": "news", "reason": "excluded_by_channel_id"}]
+    assert watched == {"total_streams": 0, "streams": []}
+
+
 async def test_the_viewers_of_a_deleted_stream_are_ended(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         told = await here.api.call("DELETE", f"/streams/{here.live}")

@@ -148,6 +148,34 @@ async def test_a_webhook_can_be_tried(tmp_path: Path, path: str, event: bool) ->
     assert (sent["event_type"], sent["stream_id"], sent["data"]["test"]) == ("stream_started", "test_stream_123", True)
 
 
+async def test_whether_a_trial_was_taken_is_not_told_by_what_else_was(tmp_path: Path) -> None:
+    told_of_others = asyncio.Event()
+
+    async def refuse_trials(exchange: Exchange) -> None:
+        if json.loads(exchange.body)["data"].get("test"):
+            await told_of_others.wait()
+            exchange.path = "/broken"
+        await take(exchange)
+
+    async with (
+        origin(refuse_trials) as target,
+        running(config(tmp_path, api=LOCAL)) as proxy,
+        api_of(proxy) as api,
+    ):
+        url = target.url("/hook")
+        await api.call("POST", "/webhooks", {"url": url, "retry_attempts": 0})
+        trying = asyncio.create_task(api.call("POST", f"/webhooks/test?webhook_url={quote(url, safe='')}"))
+        await target.until(lambda target: target.open["/hook"] == 1)
+        await api.make("http://h/1.ts")
+        async with asyncio.timeout(5):
+            while not (await api.get("/webhooks"))["webhooks"][0]["delivered"]:
+                await asyncio.sleep(0.01)
+        told_of_others.set()
+        told = await trying
+
+    assert (told.status, told.json["delivered"]) == (200, False)
+
+
 UNFIT: tuple[dict[str, Any], ...] = (
     {},
     {"url": "ftp://h/"},

@@ -10,13 +10,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.files import FileServer
-from tests.helpers.origin import Origin, origin
+from tests.helpers.origin import Exchange, Origin, origin
 from tests.helpers.programs import children, death
 from tests.helpers.proxy import Answer, Proxy, config, running
-from tests.helpers.transcoding import TELEVISION_RATE, Live, decode, film, needs_ffmpeg, record, television
+from tests.helpers.transcoding import (
+    TELEVISION_RATE,
+    Live,
+    Recording,
+    decode,
+    film,
+    needs_ffmpeg,
+    record,
+    television,
+)
 from tests.helpers.tscheck import check
 
 pytestmark = [needs_ffmpeg, pytest.mark.asyncio(loop_factories=["uvloop"])]  # the stages below are tested under both
@@ -114,6 +124,73 @@ async def test_a_film_is_transcoded_from_its_beginning_to_its_end(tmp_path: Path
         (pictures,) = (seen.pts_range for seen in times.values() if seen.stream_type == 0x1B)
         assert pictures
         assert 1.8 <= (pictures[1] - pictures[0]) / 90_000 <= 2
+
+
+async def test_a_film_is_transcoded_for_networks_that_this_machine_is_not_in(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = {"allowed_networks": ["10.0.0.0/8"], "trusted_proxies": ["127.0.0.1"], "stream_token": "s3cret"}
+    there = {"X-Forwarded-For": "10.1.2.3"}
+    contents = FileServer(film(2))
+    async with origin(contents) as upstream:
+        settings = config(tmp_path, server=server, streams={"film": upstream.url("/film.mp4")}, transcode=TRANSCODE)
+        path = "/token/s3cret/stream/film~small"
+        with structlog.testing.capture_logs() as lines:
+            async with running(settings) as proxy, proxy.open(path, headers=there) as viewer:
+                data = await viewer.reader.readexactly(188)
+                (ffmpeg,) = children()
+                command = Path(f"/proc/{ffmpeg}/cmdline").read_text().split("\0")
+                refused = await proxy.get("/token/s3cret/stream/film")
+                seen = [
+                    (await proxy.get(page, headers=there)).body.decode() for page in ("/stats", "/metrics", "/health")
+                ]
+                data += await viewer.reader.read()
+
+    (address,) = [word for word in command if word.startswith("http:")]
+    secret = address.partition("/token/")[2].partition("/")[0]
+    assert decode(data) == ""
+    assert check(data).faults == []
+    assert refused.status == 403
+    assert "s3cret" not in " ".join(command)
+    assert len(secret) >= 43
+    assert secret not in repr(lines) + "".join(seen) + "".join(capfd.readouterr())
+    assert any(line["event"] == "file_served" for line in lines)
+
+
+async def test_a_film_that_is_gone_is_told_of_without_the_programs_own_secret(tmp_path: Path) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async with origin(refuse) as upstream:
+        settings = config(tmp_path, streams={"film": upstream.url("/film.mp4")}, transcode=TRANSCODE)
+        with structlog.testing.capture_logs() as lines:
+            async with running(settings) as proxy:
+                answer = await proxy.get("/stream/film?profile=small")
+
+    assert answer.status >= 500
+    assert any(line["event"] == "ffmpeg_failed" for line in lines)
+    assert "/token/" not in repr(lines) + repr(answer)
+
+
+async def test_a_film_is_transcoded_that_somebody_named(tmp_path: Path) -> None:
+    contents = film(2)
+    async with origin(FileServer(contents)) as upstream:
+        settings = config(tmp_path, api={"local_urls": True}, transcode=TRANSCODE)
+        async with running(settings) as proxy:
+            made = json.loads((await post(proxy, {"url": upstream.url("/film.mp4"), "profile": "small"})).body)
+            whole = await proxy.get(made["direct_url"])
+            source = hashlib.md5(upstream.url("/film.mp4").encode()).hexdigest()
+            raw = await proxy.get(f"/stream/{source}?profile=none")
+
+    assert (raw.status, raw.body) == (200, contents)
+    assert whole.status == 200
+    recording = Recording(whole.headers["content-type"], whole.body, 0)
+    found, times = recording.probe(), [time for time, _ in recording.pictures()]
+    assert (found["video"]["height"], found["audio"]["codec_type"]) == (90, "audio")
+    assert 1.8 < max(times) - min(times) <= 2
+    assert decode(whole.body) == ""
+    assert "INPUT" in made["ffmpeg_args"]
+    assert "/token/" not in repr(made)
 
 
 async def test_a_transcoded_channel_is_cut_for_hls(tmp_path: Path) -> None:
