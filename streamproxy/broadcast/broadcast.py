@@ -62,8 +62,10 @@ class Broadcast:
         feed: Where it comes from.
         closed: Whether it will take no more readers. Set before anything is torn down, so nobody joins what is ending.
         visits: Readers it has ever had.
-        received: Bytes that came from the feed, whole packets only.
+        full: Whether its feed has to wait for readers: never.
     """
+
+    full = False
 
     def __init__(self, channel: Channel, feed: Feed, *, history: int, queue: int, turn: asyncio.Lock) -> None:
         """Prepare, without opening anything.
@@ -79,7 +81,6 @@ class Broadcast:
         self.feed = feed
         self.closed = False
         self.visits = 0
-        self.received = 0
         self.turn = turn
         self._queue = queue
         self._ring = Ring(history)
@@ -90,6 +91,11 @@ class Broadcast:
     def readers(self) -> int:
         """How many read it."""
         return self._ring.readers
+
+    @property
+    def received(self) -> int:
+        """Bytes that came from the feed, whole packets only."""
+        return self._ring.position
 
     @property
     def format(self) -> StreamFormat:
@@ -124,16 +130,10 @@ class Broadcast:
         if not data:
             self._ring.note(entries)
             return
-        self.received += len(data)
         self._ring.append(data, entries)
         if not self._started.done():
             self._started.set_result(None)
             self._log.info("channel_started", upstream=self.channel.upstreams[0].label)
-
-    @property
-    def full(self) -> bool:
-        """Never: the feed does not wait for readers."""
-        return False
 
     async def drain(self) -> None:
         """Return at once."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -161,10 +161,9 @@ class Continuity:
         """How the stream is packed; known with its first write."""
         return (self._line and self._line.format) or TRANSPORT_STREAM
 
-    @property
-    def newest(self) -> Sequence[bytes]:
-        """The newest pieces that came from upstreams as a transport stream, oldest first."""
-        return tuple(self._line.newest) if self._line else ()
+    def newest(self, count: int) -> list[bytes]:
+        """Return the newest pieces that came from upstreams as a transport stream, at most so many, oldest first."""
+        return self._line.newest(count) if self._line else []
 
     def switch(self, index: int | None = None) -> bool:
         """Go to another upstream by hand, as soon as that can be played; tell whether there was one to leave.

@@ -1,7 +1,6 @@
 """The one stream that the viewers of a channel get, whatever feeds it at the moment."""
 
 import asyncio
-from collections import deque
 
 from streamproxy.broadcast.broadcast import Taker
 from streamproxy.errors import UpstreamNotMedia
@@ -9,9 +8,6 @@ from streamproxy.formats.health import Ailment, Vitals, VitalTerms
 from streamproxy.formats.mpegts import Entry
 from streamproxy.formats.splice import Candidate, Former, Splicer
 from streamproxy.model import TRANSPORT_STREAM, StreamFormat
-
-SAMPLE = 2
-"""Pieces that are kept for whoever wants to look at what comes."""
 
 
 class Line:
@@ -24,7 +20,6 @@ class Line:
         format: How the stream is packed; None before there is any.
         begun: Whether viewers have got any of it.
         splices: Whether another upstream can take over without a seam.
-        newest: The newest pieces that came, oldest first.
     """
 
     def __init__(
@@ -46,7 +41,6 @@ class Line:
         self.format: StreamFormat | None = None
         self.begun = False
         self.splices = True
-        self.newest: deque[bytes] = deque(maxlen=SAMPLE)
         self._taker = taker
         self._splicer = Splicer(thorough=vital_terms is not None and vital_terms.thorough)
         self._vital_terms = vital_terms
@@ -83,13 +77,16 @@ class Line:
         if not self.splices:
             self._pass_on(data)
             return None
-        self.newest.append(data)
         for piece in self._splicer.feed(data):
             self._pass_on(piece.data, piece.entries)
-        if self._vitals is None or not self._splicer.found:
+        found = self._splicer.found
+        if self._vitals is None or not found:
             return None
-        now = asyncio.get_running_loop().time()
-        return self._vitals.look_through(now, self._splicer.found)
+        return self._vitals.look_through(asyncio.get_running_loop().time(), found)
+
+    def newest(self, count: int) -> list[bytes]:
+        """Return the newest pieces of a transport stream that came, at most so many, oldest first."""
+        return self._splicer.newest(count)
 
     def elapse(self) -> Ailment | None:
         """Let time pass in which nothing may have come; tell what is wrong."""
@@ -147,7 +144,6 @@ class Line:
         if self._gathering:
             self._gathering.cancel()
         self._gathered.clear()
-        self.newest.clear()
         # Megabytes, which should not wait for the garbage collector.
         self._splicer = Splicer()
         self._vitals = None

@@ -17,8 +17,8 @@ class Outlet(Protocol):
     def full(self) -> bool:
         """Whether the viewer is behind: nothing more should be written before `drain`."""
 
-    def write(self, data: bytes, /) -> None:
-        """Send, without waiting and without raising."""
+    def write(self, data: bytes, /) -> bool:
+        """Send, without waiting and without raising; tell whether there is room for more."""
 
     async def drain(self) -> None:
         """Wait until the viewer has caught up."""
@@ -119,8 +119,7 @@ class Reader:
         """Take a chunk from the ring; tell whether there was room for it. Only the ring calls this."""
         outlet = self._outlet
         if outlet is not None:
-            outlet.write(chunk)
-            if outlet.full:
+            if not outlet.write(chunk):
                 self._stop_direct()
         elif self.lag >= self._capacity:
             return False

@@ -20,6 +20,7 @@ class Ring:
 
     Attributes:
         closed: Whether the end has come; nothing can be appended any more.
+        position: Bytes that were appended so far.
     """
 
     def __init__(self, history: int) -> None:
@@ -29,10 +30,11 @@ class Ring:
             history: Bytes of the past to keep; more, as far back as the newest entry point lies.
         """
         self.closed = False
+        self.position = 0
         self._history = history
+        self._longest_way_back = max(history, _LONGEST_WAY_BACK)
         self._kept: deque[bytes] = deque()
-        self._kept_bytes = 0
-        self._end = 0
+        self._start = 0
         self._entry: Entry | None = None
         self._opening: list[bytes] | None = None
         self._readers: set[Reader] = set()
@@ -72,7 +74,7 @@ class Ring:
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Learn of entry points in what was appended; those in what is not kept any more are of no use."""
-        if not self.closed and entries[-1].position >= self._end - self._kept_bytes:
+        if not self.closed and entries[-1].position >= self._start:
             self._entry = entries[-1]
             self._opening = None
 
@@ -87,17 +89,17 @@ class Ring:
         if self.closed:
             return
         self._kept.append(chunk)
-        self._kept_bytes += len(chunk)
-        self._end += len(chunk)
+        self.position += len(chunk)
         if self._opening is not None:
             self._opening.append(chunk)
         if entries:
             self.note(entries)
-        self._forget()
+        if self.position - self._start > self._history:
+            self._forget()
         behind = [reader for reader in self._readers if not reader.offer(chunk)]
         for reader in behind:
             self._readers.discard(reader)
-            self._lapped[reader] = self._end - len(chunk) - reader.drop()
+            self._lapped[reader] = self.position - len(chunk) - reader.drop()
         if self._lapped:
             self._resume_lapped(chunk)
 
@@ -105,31 +107,33 @@ class Ring:
         """End every reader, once it has taken what it has yet to take."""
         self.closed = True
         for reader, position in self._lapped.items():
-            reader.resume((), skipped=self._end - position)
+            reader.resume((), skipped=self.position - position)
         self._readers.update(self._lapped)
         self._lapped.clear()
         self._kept.clear()
-        self._kept_bytes = 0
+        self._start = self.position
         self._entry = self._opening = None
         for reader in self._readers:
             reader.end()
 
     def _forget(self) -> None:
         """Drop what lies further back than the history and the newest entry point."""
-        while self._kept_bytes > self._history:
-            start = self._end - self._kept_bytes
-            if self._entry and start + len(self._kept[0]) > self._entry.position:
-                if self._kept_bytes <= _LONGEST_WAY_BACK:
-                    return
-                self._entry = self._opening = None
-            self._kept_bytes -= len(self._kept.popleft())
+        if self._entry and self.position - self._entry.position > self._longest_way_back:
+            self._entry = self._opening = None
+        needed = self._entry.position if self._entry else self.position
+        while self.position - self._start > self._history:
+            behind_oldest = self._start + len(self._kept[0])
+            if behind_oldest > needed:
+                break
+            self._start = behind_oldest
+            self._kept.popleft()
 
     def _resume_lapped(self, chunk: bytes) -> None:
         """Let readers that had no room for a chunk continue where a decoder can, even if that is yet to come."""
         entry = self._entry
         for reader, position in list(self._lapped.items()):
             if entry is None:
-                reader.resume([chunk], skipped=self._end - len(chunk) - position)
+                reader.resume([chunk], skipped=self.position - len(chunk) - position)
             elif entry.position >= position:
                 reader.resume(self._from_entry(entry, resumed=True), skipped=entry.position - position)
             else:
@@ -151,7 +155,7 @@ class Ring:
 
     def _since(self, position: int) -> list[bytes]:
         """Return what was appended from a position on."""
-        start = self._end
+        start = self.position
         chunks: list[bytes] = []
         for chunk in reversed(self._kept):
             start -= len(chunk)

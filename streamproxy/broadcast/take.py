@@ -112,7 +112,10 @@ class Take:
         if self._candidate:
             self._prepare_with(self._candidate, data)
         elif self._in_force:
-            self._pass_on(data)
+            if not self._line.splices:
+                # A source repeats its header where that changes; whoever joins gets the newest.
+                self._line.format = self._source.format
+            self._judge(self._line.feed(data))
         elif self._kept:
             self._kept.append(data)
         else:
@@ -146,7 +149,7 @@ class Take:
             self._in_force = True
             self._line.agree(self._source.format)
             self._line.enter(None, watched=self._watched)
-            self._pass_on(data)
+            self.write(data)
             self._ready.set()
         elif self._line.splices:
             self._wait_with(Candidate(self._former()))
@@ -162,12 +165,6 @@ class Take:
             for data in self._kept:
                 self._line.feed(data)
             self._kept.clear()
-
-    def _pass_on(self, data: bytes) -> None:
-        if not self._line.splices:
-            # A source repeats its header where that changes; whoever joins gets the newest.
-            self._line.format = self._source.format
-        self._judge(self._line.feed(data))
 
     def _judge(self, ailment: Ailment | None) -> None:
         if ailment:

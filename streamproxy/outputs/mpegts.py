@@ -79,11 +79,16 @@ class Connection:
         """Whether more is waiting than should be."""
         return self._transport.get_write_buffer_size() > _HIGH_WATER
 
-    def write(self, data: bytes, /) -> None:
-        """Send. To a connection that is gone this does nothing: its handler is about to be cancelled."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
+    def write(self, data: bytes, /) -> bool:
+        """Send; tell whether there is room for more.
+
+        To a connection that is gone this does nothing: its handler is about to be cancelled.
+        """
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write(data)
             self.sent += len(data)
+        return transport.get_write_buffer_size() <= _HIGH_WATER
 
     def close(self) -> None:
         """End it, once what waits is sent; what is written from now on is not."""

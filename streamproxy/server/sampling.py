@@ -5,10 +5,12 @@ import asyncio
 from streamproxy.audience import Audience
 from streamproxy.broadcast.broadcast import Broadcast
 from streamproxy.broadcast.continuity import Continuity
-from streamproxy.broadcast.line import SAMPLE
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.formats.mpegts.inspection import inspect
 from streamproxy.model import TRANSPORT_STREAM
+
+_SAMPLE = 2
+"""Pieces of a channel that are looked through at a time."""
 
 
 async def inspect_running(broadcasts: BroadcastRegistry, audience: Audience) -> None:
@@ -24,10 +26,10 @@ async def inspect_running(broadcasts: BroadcastRegistry, audience: Audience) -> 
 
 def _inspect(broadcast: Broadcast, audience: Audience) -> None:
     counters = audience.record(broadcast.channel).counters
-    came = broadcast.feed.newest if isinstance(broadcast.feed, Continuity) else ()
+    came = broadcast.feed.newest(_SAMPLE) if isinstance(broadcast.feed, Continuity) else []
     received = inspect(b"".join(came))
     # Until the first splice, viewers get what came, byte for byte.
-    sent = inspect(b"".join(broadcast.newest(SAMPLE))) if counters.splices else received
+    sent = inspect(b"".join(broadcast.newest(_SAMPLE))) if counters.splices else received
     counters.inspected += received.packets
     counters.cc_errors_in += received.cc_errors
     counters.pcr_gaps_in += received.pcr_gaps

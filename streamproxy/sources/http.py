@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import math
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -106,7 +106,10 @@ class HttpSource:
             packets = Packetizer()
             try:
                 async with asyncio.timeout(None) as deadline:
-                    with Chunker(sink, _socket(response), self._relay, deadline) as chunker:
+                    with (
+                        _own_socket(response) as connection,
+                        Chunker(sink, connection, self._relay, deadline) as chunker,
+                    ):
                         try:
                             await self._pass_on(response, packets, chunker, sink)
                         finally:
@@ -129,22 +132,17 @@ class HttpSource:
         if not can_be_taken_over(response):
             while data := await response.content.read(size):
                 chunker.add(packets.feed(data))
-                await sink.drain()
-                chunker.listen()
+                await _drain(sink, chunker)
             self.complete = response.content_length is not None
             return
 
         def take(data: bytes | memoryview) -> bool:
             chunker.add(packets.feed(data))
-            if sink.full:
-                return False
-            chunker.listen()
-            return True
+            return not sink.full
 
         intake = Intake(response, take, self._client.read_buffer(size))
         while not await intake.pause_or_end():
-            await sink.drain()
-            chunker.listen()
+            await _drain(sink, chunker)
             intake.resume()
         self.complete = intake.complete
 
@@ -197,8 +195,9 @@ class Chunker:
         self._waiting_size = 0
         # The first bytes go out at once: somebody is looking at a black screen.
         self._hurried = True
+        self._paused = False
         self._loop = asyncio.get_running_loop()
-        self._passed_at = self._listening_since = self._loop.time()
+        self._passed_at = self._heard_at = self._loop.time()
         self._timer = self._loop.call_later(self._delay, self._check)
 
     def __enter__(self) -> Self:
@@ -209,34 +208,43 @@ class Chunker:
     ) -> None:
         self._timer.cancel()
         if error is None:
-            self._pass_on()
+            self._pass_waiting()
 
     def add(self, packets: bytes) -> None:
         """Take whole packets; pass them on if they fill a chunk, or if one is overdue."""
-        self._listening_since = math.inf
-        if not packets:
-            return
-        self._waiting.append(packets)
-        self._waiting_size += len(packets)
-        if self._waiting_size >= self._size or self._hurried:
-            self._pass_on()
+        self._heard_at = self._loop.time()
+        if not self._waiting and self._size <= len(packets) < 2 * self._size:
+            self._pass_on(packets)
+        elif packets:
+            self._waiting.append(packets)
+            self._waiting_size += len(packets)
+            if self._waiting_size >= self._size or self._hurried:
+                self._pass_waiting()
+
+    def pause(self) -> None:
+        """Say that nothing more is being waited for: from now on, silence is a slow sink's, not the upstream's."""
+        self._paused = True
 
     def listen(self) -> None:
-        """Say that more is being waited for: from now on, silence is the upstream's, not a slow sink's."""
-        self._listening_since = self._loop.time()
+        """Say that more is being waited for again."""
+        self._paused = False
+        self._heard_at = self._loop.time()
 
-    def _pass_on(self) -> None:
+    def _pass_waiting(self) -> None:
         if not self._waiting:
             return
         chunk = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         self._waiting = []
         self._waiting_size = 0
-        self.passed += len(chunk)
         whole = len(chunk) // self._size - 1
         for start in range(0, whole * self._size, self._size):
-            self._sink.write(chunk[start : start + self._size])
-        self._sink.write(chunk[whole * self._size :] if whole > 0 else chunk)
-        self._passed_at = self._loop.time()
+            self._pass_on(chunk[start : start + self._size])
+        self._pass_on(chunk[whole * self._size :] if whole > 0 else chunk)
+
+    def _pass_on(self, chunk: bytes) -> None:
+        self.passed += len(chunk)
+        self._passed_at = self._heard_at
+        self._sink.write(chunk)
         if self._hurried:
             self._hurried = False
             self._wake_at(self._size)
@@ -244,14 +252,14 @@ class Chunker:
     def _check(self) -> None:
         """Hurry what has waited for the delay, here and in the kernel; notice an upstream that is silent."""
         now = self._loop.time()
-        if now - self._listening_since >= self._stall_timeout:
+        if not self._paused and now - self._heard_at >= self._stall_timeout:
             self._deadline.reschedule(now)
             return
         due = self._passed_at + self._delay
         if now >= due:
             due = now + self._delay
             if not self._hurried:
-                self._pass_on()
+                self._pass_waiting()
                 self._hurried = True
                 self._wake_at(1)
         self._timer = self._loop.call_at(due, self._check)
@@ -263,6 +271,25 @@ class Chunker:
                 self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
-def _socket(response: aiohttp.ClientResponse) -> socket.socket | None:
+@contextlib.contextmanager
+def _own_socket(response: aiohttp.ClientResponse) -> Iterator[socket.socket | None]:
+    """Give a socket for the connection of an answer, if there is one.
+
+    An event loop that is asked for a connection's socket makes one for each thing that is done with it.
+    """
     transport = response.connection.transport if response.connection else None
-    return transport.get_extra_info("socket") if transport else None
+    lent = transport.get_extra_info("socket") if transport and not transport.is_closing() else None
+    try:
+        connection = lent and socket.socket(fileno=os.dup(lent.fileno()))
+    except OSError:
+        connection = None
+    with connection or contextlib.nullcontext():
+        yield connection
+
+
+async def _drain(sink: Sink, chunker: Chunker) -> None:
+    """Wait until a sink can take more."""
+    if sink.full:
+        chunker.pause()
+        await sink.drain()
+        chunker.listen()

@@ -23,10 +23,11 @@ class Connection:
     def full(self) -> bool:
         return self._room <= 0
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes, /) -> bool:
         assert not self.full, "written to a viewer who is behind"
         self.sent.append(data)
         self._room -= 1
+        return not self.full
 
     async def drain(self) -> None:
         self._drained = asyncio.get_running_loop().create_future()

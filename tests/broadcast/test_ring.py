@@ -216,12 +216,13 @@ class FedViewer(Viewer):
     def full(self) -> bool:
         return self.room == 0
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes, /) -> bool:
         # To write nothing changes nothing on a connection.
         if data:
             assert not self.full, "written to a viewer who is behind"
             self.take(data)
             self.room -= 1
+        return not self.full
 
     async def drain(self) -> None:
         while self.full:

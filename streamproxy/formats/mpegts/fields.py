@@ -42,23 +42,15 @@ def starts_among(flags: bytes) -> bytes:
     return flags.translate(_HAS_BIT[0x40])
 
 
-def unit_starts_of(pid: int, flags: bytes, low_bytes: bytes) -> list[int]:
-    """Return the numbers of the packets of a PID in which something starts, ascending.
-
-    Args:
-        pid: The PID.
-        flags: Byte 1 of each packet.
-        low_bytes: Byte 2 of each.
-    """
-    found = []
+def unit_starts_of(pid: int, packets: bytes) -> Iterator[int]:
+    """Yield the numbers of the packets of a PID in which something starts, ascending."""
     low = pid & 0xFF
-    column = flags.translate(_IS_START_OF_HIGH[pid >> 8])
+    column = packets[1::PACKET_SIZE].translate(_IS_START_OF_HIGH[pid >> 8])
     number = column.find(0xFF)
     while number >= 0:
-        if low_bytes[number] == low:
-            found.append(number)
+        if packets[number * PACKET_SIZE + 2] == low:
+            yield number
         number = column.find(0xFF, number + 1)
-    return found
 
 
 class Columns:

@@ -8,7 +8,7 @@ from streamproxy.formats.mpegts.entry import begins_picture
 from streamproxy.formats.mpegts.fields import Columns, starts_among, unit_starts_of
 from streamproxy.formats.mpegts.packets import PACKET_SIZE
 from streamproxy.formats.mpegts.programs import ProgramFollower
-from streamproxy.formats.mpegts.psi import PAT_PID, Codec, Program
+from streamproxy.formats.mpegts.psi import Codec, Program
 from streamproxy.formats.mpegts.timestamps import payload_position, pes_times
 from streamproxy.formats.mpegts.units import OpenUnits
 
@@ -170,66 +170,33 @@ class Indexer:
         self.note(packets)
         return self.read()[-1]
 
-    def note(self, packets: bytes) -> bool | None:
-        """Take the next piece of the stream, to be read later, or passed over.
+    def note(self, packets: bytes) -> None:
+        """Take the next piece of the stream, to be read later.
 
         Reading several pieces one after the other takes a third of the time, where a hundred streams take turns: what
         is needed for it is at hand then. What would be far to fetch by that time is taken from the piece now.
-
-        Returns:
-            Whether a picture in it is marked as an entry point; None where entry points are not known by marks.
         """
-        flags, low_bytes = packets[1::PACKET_SIZE], packets[2::PACKET_SIZE]
-        self._unread.append((packets, flags, low_bytes))
-        if self._video_pid is None or self.position - self._marked_at >= _TRUST:
-            return None
-        for number in unit_starts_of(self._video_pid, flags, low_bytes):
-            if _has_mark(packets, number * PACKET_SIZE):
-                return True
-        return False
+        self._unread.append((packets, packets[1::PACKET_SIZE], packets[2::PACKET_SIZE]))
 
     def read(self) -> list[Indexed]:
         """Read all that was noted, and return what was found, piece by piece."""
         unread, self._unread = self._unread, []
         return [self._read(*piece) for piece in unread]
 
-    def skip_to_tables(self) -> None:
-        """Pass over what was noted, save for the newest piece and what it takes to know the tables there."""
-        wanted = {PAT_PID, self.program.pmt_pid} if self.program else {PAT_PID}
-        kept = 1
-        for _, flags, low_bytes in reversed(self._unread[:-1]):
-            if not wanted:
-                break
-            kept += 1
-            wanted = {pid for pid in wanted if not unit_starts_of(pid, flags, low_bytes)}
-        while self.unread > kept:
-            self.skip()
+    def go_to(self, position: int) -> None:
+        """Go on at another position, further on or further back; what was noted is not read.
 
-    def skip(self) -> None:
-        """Pass over the oldest piece that was noted, unread.
-
-        What was open before it is not waited for. Tables are what they were until they come again, and places to start
-        at are found from the next piece on that is read.
+        What was open before is not waited for. Tables are what they were until they come again.
         """
-        packets, _, _ = self._unread.pop(0)
-        self.position += len(packets)
-        self._forget()
-
-    def reread(self, pieces: Sequence[bytes]) -> list[Indexed]:
-        """Read the newest pieces, whether they were read, passed over, or neither.
-
-        Args:
-            pieces: All there were since some piece, oldest first.
-        """
-        self.position += sum(len(packets) for packets, _, _ in self._unread) - sum(len(packets) for packets in pieces)
+        self.position = position
         self._unread.clear()
-        self._forget()
-        return [self.feed(packets) for packets in pieces]
-
-    def _forget(self) -> None:
-        """Wait for nothing that has begun."""
         self._undecided = None
         self._units.forget()
+
+    @property
+    def marked_pid(self) -> int | None:
+        """The PID of the video, if its entry points are known by their marks; see `find_mark`."""
+        return self._video_pid if self.position - self._marked_at < _TRUST else None
 
     def _read(self, packets: bytes, flags: bytes, low_bytes: bytes) -> Indexed:
         entries = self._decide(packets, 0) if self._undecided else []
@@ -330,6 +297,19 @@ class Indexer:
             return []
         self._undecided = None
         return [undecided.entry] if verdict else []
+
+
+def find_mark(packets: bytes, pid: int) -> int:
+    """Return where the first picture begins that is marked as one to start at; -1 if there is none.
+
+    Args:
+        packets: Whole packets.
+        pid: That of the video.
+    """
+    for number in unit_starts_of(pid, packets):
+        if _has_mark(packets, number * PACKET_SIZE):
+            return number * PACKET_SIZE
+    return -1
 
 
 def _has_mark(packets: bytes, at: int) -> bool:

@@ -2,18 +2,23 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from streamproxy.formats.mpegts import Entry, Indexed, Indexer
-from streamproxy.formats.splice.chunks import Chunk, Piece
+from streamproxy.formats.mpegts.fields import unit_starts_of
+from streamproxy.formats.mpegts.index import find_mark
+from streamproxy.formats.mpegts.packets import PACKET_SIZE
+from streamproxy.formats.mpegts.psi import PAT_PID
+from streamproxy.formats.splice.chunks import Chunk, Piece, Recent
 
 _BATCH = 8
-"""Chunks that are read together."""
+"""Chunks that are read together, where all are read; those that are searched for the tables of an entry point."""
 _AFTER_ENTRY = 4
 """Chunks that are read behind one of a few entry points: pictures that need no other are the largest."""
 _ENTRIES = 3
 """Entry points in a row behind which nothing is read."""
-_MOST_SKIPPED = 24
-"""Chunks after which some are read that have no entry point: tables may have changed."""
+_MOST_UNREAD = 28
+"""Chunks in a row of which none has an entry point, until the newest are read: tables may have changed."""
 _PROMPT = 2
 """Chunks that pass at once: somebody waits for the first of them."""
 _DEEPEST, _MOST_HELD = 1 << 20, 8
@@ -28,9 +33,10 @@ then."""
 class Passage:
     """Passes chunks on as they are, behind a distance at which video and audio has been complete lately.
 
-    Almost all of what a channel ever sends goes this way, and a hundred channels take turns. So chunks are read in
-    batches, and it is not looked at each of them how far it can be passed on. Where entry points have marks, most are
-    not read at all: of them it is only looked for the marks, and what stands around those is read.
+    Almost all of what a channel ever sends goes this way, and a hundred channels take turns: whatever is touched here
+    has to be fetched from far. So it is not looked at each chunk how far it can be passed on. Where entry points have
+    marks, most chunks are not read at all: they are only searched for marks, and what stands around those is read. All
+    others are read in batches.
 
     Attributes:
         complete: Position up to which all video and audio is complete, in what was read.
@@ -38,11 +44,12 @@ class Passage:
         found: What was found since the feed before.
     """
 
-    def __init__(self, indexer: Indexer, *, clean_cut: bool, thorough: bool = False) -> None:
+    def __init__(self, indexer: Indexer, passed: Recent, *, clean_cut: bool, thorough: bool = False) -> None:
         """Start empty.
 
         Args:
             indexer: That of the source.
+            passed: Remembers what has passed.
             clean_cut: Whether to hold anything back at all.
             thorough: Whether to read every chunk.
         """
@@ -52,10 +59,13 @@ class Passage:
         self._indexer = indexer
         self._clean_cut = clean_cut
         self._thorough = thorough
+        self._passed = passed
+        self._end = 0
         self._held: deque[bytes] = deque()
         self._held_size = 0
-        self._passed = 0
-        self._skipped = 0
+        self._marked_pid: int | None = None
+        self._unread = 0
+        self._most_unread = _MOST_UNREAD
         self._entries_until_more = _ENTRIES
         self._prompt = _PROMPT
         self._known = False
@@ -64,53 +74,60 @@ class Passage:
         self._entries: list[Entry] = []
         self._newest_entry = -1
 
+    @property
+    def position(self) -> int:
+        """Bytes that have passed."""
+        return self._end - self._held_size
+
+    def newest(self) -> Iterable[bytes]:
+        """Return the newest chunks that came, newest first."""
+        return chain(reversed(self._held), reversed(self._passed))
+
     def feed(self, packets: bytes) -> list[Piece]:
         """Take the next chunk, and return what may pass."""
         self.found = ()
-        marked = self._indexer.note(packets)
+        self._end += len(packets)
         self._held.append(packets)
         self._held_size += len(packets)
-        self._read_if_due(marked)
+        self._read_if_due(packets)
         pieces = []
-        while self._held and (self._may_pass(self._held[0]) or len(self._held) > _MOST_HELD):
+        while self._held and self._may_pass(self._held[0]):
             pieces.append(self._pass_one())
         return pieces
 
     def look(self) -> tuple[Entry, ...]:
-        """Read what has not been read, and return the entry points in what has passed."""
-        self._read()
-        return self._entries_before(self._passed)
+        """Read what has been left for later, and return the entry points in what has passed."""
+        self._learn(self._indexer.read())
+        return self._entries_before(self.position)
 
-    def end(self, recent: Iterable[bytes]) -> list[Chunk]:
-        """Read what has not been read, and return what is held back.
-
-        Args:
-            recent: The newest chunks that were passed on, oldest first: what is open at the end must have begun in
-                them.
-        """
-        self._learn(self._indexer.reread((*recent, *self._held)))
+    def end(self) -> list[Chunk]:
+        """Read what has not been read, and return what is held back."""
+        # What is open at the end must have begun in what is remembered.
+        self._read_newest(tuple(self.newest()))
         chunks = []
         for data in self._held:
-            start = self._passed
-            self._passed += len(data)
-            chunks.append(Chunk(data, start, self._entries_before(self._passed)))
+            start = self.position
+            self._held_size -= len(data)
+            chunks.append(Chunk(data, start, self._entries_before(self.position)))
         self._held.clear()
         return chunks
 
     def _may_pass(self, oldest: bytes) -> bool:
         """Tell whether the oldest chunk is complete: for certain in the beginning, later by experience."""
-        if self._prompt or not self._clean_cut or self._indexer.program is None or self._held_size > _DEEPEST:
-            return True
         if self._known:
-            return self._held_size - len(oldest) >= self._depth
-        return self._passed + len(oldest) <= self.complete
+            return self._held_size - len(oldest) >= self._depth or len(self._held) > _MOST_HELD
+        if self._prompt or not self._clean_cut or self._indexer.program is None:
+            return True
+        too_much = self._held_size > _DEEPEST or len(self._held) > _MOST_HELD
+        return too_much or self.position + len(oldest) <= self.complete
 
     def _pass_one(self) -> Piece:
         data = self._held.popleft()
         self._held_size -= len(data)
-        self._passed += len(data)
-        self._prompt = max(0, self._prompt - 1)
-        return Piece(data, self._entries_before(self._passed) if self._entries else ())
+        self._passed.append(data)
+        if self._prompt:
+            self._prompt -= 1
+        return Piece(data, self._entries_before(self.position) if self._entries else ())
 
     def _entries_before(self, position: int) -> tuple[Entry, ...]:
         """Take the entry points before a position."""
@@ -118,28 +135,53 @@ class Passage:
         self._entries = [entry for entry in self._entries if entry.position >= position]
         return entries
 
-    def _read_if_due(self, marked: bool | None) -> None:
-        """Read all that has not been read, pass over the oldest of it, or leave it for later."""
-        unread = self._indexer.unread
-        if not self._known or marked is None or self._thorough:
-            if unread >= _BATCH or not self._known:
-                self._read()
-        elif marked:
-            self._indexer.skip_to_tables()
-            self._read()
-            self._entries_until_more -= 1
-        elif self._skipped >= _MOST_SKIPPED or (self._entries_until_more < 0 and unread >= _AFTER_ENTRY):
-            self._read()
-            self._entries_until_more = _ENTRIES
-        elif unread > _BATCH:
-            self._indexer.skip()
-            self._skipped += 1
+    def _read_if_due(self, packets: bytes) -> None:
+        """Read the newest chunks, or leave them for later, or for good."""
+        if self._marked_pid is None:
+            self._indexer.note(packets)
+            if not self._known or self._indexer.unread >= _BATCH:
+                self._learn(self._indexer.read())
+            return
+        self._unread += 1
+        mark = find_mark(packets, self._marked_pid)
+        if mark >= 0:
+            self._read_with_tables(mark)
+        elif self._unread >= self._most_unread:
+            self._read_newest(self._newest_unread(_AFTER_ENTRY))
 
-    def _read(self) -> None:
-        self._skipped = 0
-        self._learn(self._indexer.read())
+    def _read_with_tables(self, mark: int) -> None:
+        """Read the newest chunk, and of those before it what it takes to know the tables of its first entry point."""
+        program = self._indexer.program
+        wanted = {PAT_PID, program.pmt_pid} if program else {PAT_PID}
+        chunks: list[bytes] = []
+        for packets in self._newest_unread(_BATCH):
+            before = len(packets) if chunks else mark
+            wanted = {pid for pid in wanted if not _begins(pid, packets, before)}
+            chunks.append(packets)
+            if not wanted:
+                break
+        self._read_newest(chunks)
+        self._entries_until_more -= 1
+        if self._entries_until_more < 0:
+            self._entries_until_more = _ENTRIES
+            self._most_unread = _AFTER_ENTRY
+
+    def _newest_unread(self, most: int) -> list[bytes]:
+        """Return the newest chunks that have not been read, at most so many, newest first."""
+        return [packets for packets, _ in zip(self.newest(), range(min(self._unread, most)), strict=False)]
+
+    def _read_newest(self, chunks: Sequence[bytes]) -> None:
+        """Read the newest chunks, newest first."""
+        start = self._end - sum(len(packets) for packets in chunks)
+        if start != self._indexer.position or self._indexer.unread:
+            self._indexer.go_to(start)
+        self._unread = 0
+        self._most_unread = _MOST_UNREAD
+        self._learn([self._indexer.feed(packets) for packets in reversed(chunks)])
 
     def _learn(self, found: Sequence[Indexed]) -> None:
+        if not found:
+            return
         self.found = (*self.found, *found)
         for indexed in found:
             self._enter(indexed.entries)
@@ -148,9 +190,9 @@ class Passage:
             self._depths.append(indexed.start + 2 * len(indexed.packets) - indexed.complete)
             if indexed.timed:
                 self.timed = indexed
-        if found:
-            self._known = len(self._depths) >= _LEARNING and self._indexer.program is not None
-            self._depth = min(max(self._depths), _DEEPEST)
+        self._known = len(self._depths) >= _LEARNING and self._indexer.program is not None
+        self._depth = min(max(self._depths), _DEEPEST) if self._clean_cut else 0
+        self._marked_pid = self._indexer.marked_pid if self._known and not self._thorough else None
 
     def _enter(self, entries: Iterable[Entry]) -> None:
         """Take note of entry points, save those that were found before."""
@@ -158,3 +200,9 @@ class Passage:
             if entry.position > self._newest_entry:
                 self._entries.append(entry)
                 self._newest_entry = entry.position
+
+
+def _begins(pid: int, packets: bytes, before: int) -> bool:
+    """Tell whether something of a PID begins before a place."""
+    first = next(unit_starts_of(pid, packets), None)
+    return first is not None and first * PACKET_SIZE < before

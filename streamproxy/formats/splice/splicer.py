@@ -1,6 +1,7 @@
 """What a channel sends: one transport stream, out of one source after another (ISO/IEC 13818-1)."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from streamproxy.formats.mpegts import Entry, Indexed, Indexer
 from streamproxy.formats.mpegts.packets import PACKET_SIZE, SYNC_BYTE
@@ -32,10 +33,6 @@ class Splicer:
     audio is complete, and the next begins at an entry point.
 
     No input makes it fail. It keeps the last 1.5 MiB of its output and up to 1 MiB that is held back for a clean cut.
-
-    Attributes:
-        found: What was found since the feed before, piece by piece; it may take some pieces until they are read, and
-            unless it is thorough, of many it is never known.
     """
 
     def __init__(self, *, clean_cut: bool = True, thorough: bool = False) -> None:
@@ -48,10 +45,11 @@ class Splicer:
             thorough: Whether to find something in every piece: else most of the first source is not read, where entry
                 points are marked. They are found all the same.
         """
-        self.found: Sequence[Indexed] = ()
+        self._found: Sequence[Indexed] = ()
         self._clean_cut = clean_cut
         self._indexer = Indexer()
-        self._passage: Passage | None = Passage(self._indexer, clean_cut=clean_cut, thorough=thorough)
+        self._output = Recent(most_bytes=_REMEMBERED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
+        self._passage: Passage | None = Passage(self._indexer, self._output, clean_cut=clean_cut, thorough=thorough)
         self._hold = Hold(clean_cut=clean_cut)
         self._in_force = True
         self._complete = 0
@@ -60,7 +58,6 @@ class Splicer:
         self._fed = Recent(most_bytes=_RECOGNISED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
         self._layout: Layout | None = None
         self._rewriter: Rewriter | None = None
-        self._output = Recent(most_bytes=_REMEMBERED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
         self._position = 0
         self._offset = 0
 
@@ -76,13 +73,9 @@ class Splicer:
         if not self._in_force or not packets:
             return []
         if self._passage:
-            pieces = self._passage.feed(packets)
-            self.found = self._passage.found
-            for piece in pieces:
-                self._note(piece)
-            return pieces
+            return self._passage.feed(packets)
         indexed = self._indexer.feed(packets)
-        self.found = (indexed,)
+        self._found = (indexed,)
         self._fed.append(packets)
         self._complete = indexed.complete
         if indexed.timed:
@@ -90,6 +83,19 @@ class Splicer:
         chunk = Chunk(packets, indexed.start, indexed.entries)
         complete = indexed.complete if self._indexer.program else None
         return [self._publish(passed) for passed in self._hold.add(chunk, complete)]
+
+    @property
+    def found(self) -> Sequence[Indexed]:
+        """What was found since the feed before, piece by piece.
+
+        It may take some pieces until they are read, and unless it is thorough, of many it is never known.
+        """
+        return self._passage.found if self._passage else self._found
+
+    def newest(self, count: int) -> list[bytes]:
+        """Return the newest pieces that were fed of the source in force, at most so many, oldest first."""
+        fed = self._passage.newest() if self._passage else reversed(self._fed)
+        return list(islice(fed, count))[::-1]
 
     def look(self) -> tuple[Entry, ...]:
         """Return the entry points in what was published that are not known yet: somebody wants to start at one."""
@@ -117,8 +123,10 @@ class Splicer:
 
     def _leave(self, passage: Passage) -> None:
         """Go on without the passage, from now on for good."""
-        held = passage.end(self._output)
+        self._position = passage.position
+        held = passage.end()
         self._passage = None
+        self._found = passage.found
         self._complete, self._timed = passage.complete, passage.timed
         for data in (*self._output, *(chunk.data for chunk in held)):
             self._fed.append(data)
