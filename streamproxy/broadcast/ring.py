@@ -34,7 +34,7 @@ class Ring:
         self._history = history
         self._longest_way_back = max(history, _LONGEST_WAY_BACK)
         self._kept: deque[bytes] = deque()
-        self._start = 0
+        self._start = self._behind_oldest = 0
         self._entry: Entry | None = None
         self._opening: list[bytes] | None = None
         self._readers: set[Reader] = set()
@@ -88,6 +88,8 @@ class Ring:
         """
         if self.closed:
             return
+        if not self._kept:
+            self._behind_oldest = self._start + len(chunk)
         self._kept.append(chunk)
         self.position += len(chunk)
         if self._opening is not None:
@@ -121,12 +123,11 @@ class Ring:
         if self._entry and self.position - self._entry.position > self._longest_way_back:
             self._entry = self._opening = None
         needed = self._entry.position if self._entry else self.position
-        while self.position - self._start > self._history:
-            behind_oldest = self._start + len(self._kept[0])
-            if behind_oldest > needed:
-                break
-            self._start = behind_oldest
+        # What is oldest is far to fetch, so it is not looked at before it is dropped.
+        while self.position - self._start > self._history and self._behind_oldest <= needed:
+            self._start = self._behind_oldest
             self._kept.popleft()
+            self._behind_oldest += len(self._kept[0]) if self._kept else 0
 
     def _resume_lapped(self, chunk: bytes) -> None:
         """Let readers that had no room for a chunk continue where a decoder can, even if that is yet to come."""

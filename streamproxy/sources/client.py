@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import aiohttp
 from yarl import URL
@@ -23,6 +24,7 @@ from streamproxy.errors import (
 )
 from streamproxy.formats import urls
 from streamproxy.model import Upstream, merged_headers
+from streamproxy.sources.deadlines import Deadlines
 from streamproxy.sources.guard import ForbiddenAddressError
 from streamproxy.sources.sessions import Sessions
 
@@ -49,6 +51,7 @@ class Client:
         self._options = options
         self._sessions = Sessions()
         self._read_buffer = bytearray()
+        self._deadlines: WeakValueDictionary[float, Deadlines] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,6 +71,17 @@ class Client:
             # Another one: what reads into the old one goes on to do so.
             self._read_buffer = bytearray(size)
         return self._read_buffer
+
+    def deadlines(self, delay: float) -> Deadlines:
+        """Return those that all connections of this event loop share.
+
+        Args:
+            delay: Seconds.
+        """
+        deadlines = self._deadlines.get(delay)
+        if deadlines is None:
+            deadlines = self._deadlines[delay] = Deadlines(delay)
+        return deadlines
 
     def configure(self, options: OptionsConfig) -> None:
         """Use other settings for what is opened from now on."""

@@ -3,7 +3,6 @@
 It is given neither files nor addresses, and is allowed to open none: what it reads comes from strangers.
 """
 
-import asyncio
 import shutil
 from collections.abc import Sequence
 from typing import Self
@@ -12,7 +11,8 @@ from streamproxy.config import RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamStalled
 from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer
 from streamproxy.model import Sink
-from streamproxy.sources.http import Chunker
+from streamproxy.sources.chunker import Chunker
+from streamproxy.sources.deadlines import Deadlines
 from streamproxy.sources.pipes import Pipe
 from streamproxy.sources.process import GRACE, NotStartedError, Process
 
@@ -66,13 +66,10 @@ class Ffmpeg(Process):
         packets = Packetizer()
         stall = relay.stall_timeout
         try:
-            async with asyncio.timeout(None) as deadline:
-                with Chunker(sink, None, relay, deadline) as chunker:
-                    # Whether it is silent is judged by what it was given, not by time alone.
-                    chunker.add(b"")
-                    while data := await self.read(2 * relay.chunk_size, stall):
-                        chunker.add(packets.feed(data))
-                        await sink.drain()
+            with Chunker(sink, relay, Deadlines) as chunker:
+                while data := await self.read(2 * relay.chunk_size, stall):
+                    chunker.add(packets.feed(data))
+                    await sink.drain()
         except NotTransportStreamError:
             raise UpstreamBroken(self._label, "ffmpeg wrote something that is no MPEG-TS") from None
         except TimeoutError:

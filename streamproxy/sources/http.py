@@ -5,8 +5,6 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 
@@ -15,6 +13,7 @@ from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia, 
 from streamproxy.formats.kinds import kind_of_bytes
 from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer, describe
 from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat, Upstream
+from streamproxy.sources.chunker import Chunker
 from streamproxy.sources.client import Client
 from streamproxy.sources.intake import Intake, can_be_taken_over
 
@@ -22,8 +21,6 @@ _MOST_KNOWN = 16
 """Upstreams of one channel of which it is remembered where they led."""
 _WORTH_IT = 1 << 20
 """Bytes that must have come from there."""
-_SHORTEST_DELAY = 0.01
-"""Seconds; less would keep a core busy with looking at the clock."""
 
 
 class Whereabouts:
@@ -101,14 +98,14 @@ class HttpSource:
                 self._whereabouts.forget(self._upstream)
 
     async def _read_once(self, sink: Sink, at: str | None, moved: Callable[[str], object]) -> None:
-        stall = self._relay.stall_timeout
+        relay = self._relay
         async with self._client.open(self._upstream, at=at, moved=moved) as response:
             packets = Packetizer()
             try:
-                async with asyncio.timeout(None) as deadline:
+                async with asyncio.timeout(None) as silence:
                     with (
                         _own_socket(response) as connection,
-                        Chunker(sink, connection, self._relay, deadline) as chunker,
+                        Chunker(sink, relay, self._client.deadlines, connection=connection, silence=silence) as chunker,
                     ):
                         try:
                             await self._pass_on(response, packets, chunker, sink)
@@ -117,12 +114,13 @@ class HttpSource:
             except NotTransportStreamError:
                 raise self._not_media(packets.head) from None
             except TimeoutError:
-                raise UpstreamStalled(self._upstream.label, f"the upstream was silent for {stall:g} s") from None
+                reason = f"the upstream was silent for {relay.stall_timeout:g} s"
+                raise UpstreamStalled(self._upstream.label, reason) from None
             if not chunker.passed:
                 raise self._not_media(packets.head)
 
     async def _pass_on(
-        self, response: aiohttp.ClientResponse, packets: Packetizer, chunker: "Chunker", sink: Sink
+        self, response: aiohttp.ClientResponse, packets: Packetizer, chunker: Chunker, sink: Sink
     ) -> None:
         """Read to the end.
 
@@ -141,6 +139,7 @@ class HttpSource:
             return not sink.full
 
         intake = Intake(response, take, self._client.read_buffer(size))
+        chunker.fetch_with(intake.fetch)
         while not await intake.pause_or_end():
             await _drain(sink, chunker)
             intake.resume()
@@ -157,118 +156,6 @@ class HttpSource:
         return UpstreamNotMedia(
             self._upstream.label, f"the upstream sent {describe(head)}, not MPEG-TS", kind_of_bytes(head)
         )
-
-
-class Chunker:
-    """Gather packets into chunks large enough to be worth a write, but let none wait longer than the delay.
-
-    What is gathered waits in the kernel where that is possible (SO_RCVLOWAT): one wake-up, one read and one bytes
-    object per chunk, instead of one per segment that arrives. Measured on 100 channels, it is a third of the whole
-    cost of a relay.
-
-    Chunks have at least the size set, unless the delay has passed, and less than twice as much.
-
-    Attributes:
-        passed: Bytes handed to the sink.
-    """
-
-    def __init__(
-        self, sink: Sink, connection: socket.socket | None, relay: RelayConfig, deadline: asyncio.Timeout
-    ) -> None:
-        """Prepare.
-
-        Args:
-            sink: What takes the chunks.
-            connection: The socket that the bytes come from, if one can be had.
-            relay: Chunk size, chunk delay and stall timeout.
-            deadline: Made to expire when nothing came for the stall timeout: one timer serves all that is timed here,
-                instead of one per read.
-        """
-        self.passed = 0
-        self._sink = sink
-        self._connection = connection
-        self._size = relay.chunk_size
-        self._delay = max(_SHORTEST_DELAY, min(relay.chunk_delay, relay.stall_timeout))
-        self._stall_timeout = relay.stall_timeout
-        self._deadline = deadline
-        self._waiting: list[bytes] = []
-        self._waiting_size = 0
-        # The first bytes go out at once: somebody is looking at a black screen.
-        self._hurried = True
-        self._paused = False
-        self._loop = asyncio.get_running_loop()
-        self._passed_at = self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(self._delay, self._check)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if error is None:
-            self._pass_waiting()
-
-    def add(self, packets: bytes) -> None:
-        """Take whole packets; pass them on if they fill a chunk, or if one is overdue."""
-        self._heard_at = self._loop.time()
-        if not self._waiting and self._size <= len(packets) < 2 * self._size:
-            self._pass_on(packets)
-        elif packets:
-            self._waiting.append(packets)
-            self._waiting_size += len(packets)
-            if self._waiting_size >= self._size or self._hurried:
-                self._pass_waiting()
-
-    def pause(self) -> None:
-        """Say that nothing more is being waited for: from now on, silence is a slow sink's, not the upstream's."""
-        self._paused = True
-
-    def listen(self) -> None:
-        """Say that more is being waited for again."""
-        self._paused = False
-        self._heard_at = self._loop.time()
-
-    def _pass_waiting(self) -> None:
-        if not self._waiting:
-            return
-        chunk = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        self._waiting = []
-        self._waiting_size = 0
-        whole = len(chunk) // self._size - 1
-        for start in range(0, whole * self._size, self._size):
-            self._pass_on(chunk[start : start + self._size])
-        self._pass_on(chunk[whole * self._size :] if whole > 0 else chunk)
-
-    def _pass_on(self, chunk: bytes) -> None:
-        self.passed += len(chunk)
-        self._passed_at = self._heard_at
-        self._sink.write(chunk)
-        if self._hurried:
-            self._hurried = False
-            self._wake_at(self._size)
-
-    def _check(self) -> None:
-        """Hurry what has waited for the delay, here and in the kernel; notice an upstream that is silent."""
-        now = self._loop.time()
-        if not self._paused and now - self._heard_at >= self._stall_timeout:
-            self._deadline.reschedule(now)
-            return
-        due = self._passed_at + self._delay
-        if now >= due:
-            due = now + self._delay
-            if not self._hurried:
-                self._pass_waiting()
-                self._hurried = True
-                self._wake_at(1)
-        self._timer = self._loop.call_at(due, self._check)
-
-    def _wake_at(self, size: int) -> None:
-        if self._connection is not None:
-            # A proxy, a tunnel or another system may not offer it; then reads are smaller, and all else is the same.
-            with contextlib.suppress(OSError):
-                self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from streamproxy.formats.mpegts import NotTransportStreamError, Packetizer
 from streamproxy.formats.multipart import NotPartsError, Parts
 from streamproxy.formats.webm import Clusters, NotMatroskaError
 from streamproxy.model import TRANSPORT_STREAM, Sink, StreamFormat
-from streamproxy.sources.http import Chunker
+from streamproxy.sources.chunker import Chunker
+from streamproxy.sources.deadlines import Deadlines
 from streamproxy.sources.pipes import Pipe, pipes
 from streamproxy.sources.process import GRACE, NotStartedError, Process
 from streamproxy.sources.slots import ProcessSlots
@@ -208,11 +209,8 @@ class TranscodeSource:
                 await self._copy(process, sink, partial(self._write_pieces, cutter(), sink))
             else:
                 packets = Packetizer() if essence == TRANSPORT_STREAM.media_type else None
-                async with asyncio.timeout(None) as deadline:
-                    with Chunker(sink, None, self._relay, deadline) as chunker:
-                        # Whether it is silent is judged by what it was given, not by time alone.
-                        chunker.add(b"")
-                        await self._copy(process, sink, partial(_write_chunks, packets, chunker))
+                with Chunker(sink, self._relay, Deadlines) as chunker:
+                    await self._copy(process, sink, partial(_write_chunks, packets, chunker))
         except _NOT_WHAT_WAS_ASKED_FOR:
             raise self._failure(process, f"ffmpeg wrote something that is no {essence}") from None
 

@@ -16,8 +16,9 @@ import pytest
 from streamproxy.config import OptionsConfig, RelayConfig
 from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia, UpstreamStalled
 from streamproxy.model import Upstream
+from streamproxy.sources.chunker import Chunker
 from streamproxy.sources.client import Client
-from streamproxy.sources.http import Chunker, HttpSource, Whereabouts
+from streamproxy.sources.http import HttpSource, Whereabouts
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.origin import OK, Exchange, Origin, Script, origin
 from tests.helpers.scripts import Tap, holds, redirects, repeats, sends
