@@ -61,7 +61,7 @@ _log = structlog.stdlib.get_logger("streamproxy")
 
 _GRACE, _SHORT_GRACE = 3.0, 0.5
 """Seconds to wait for a free connection of a provider: whoever has just left another channel has not quite left."""
-_SWEEP, _SAMPLE = 5, 15
+_SWEEP, _SAMPLE = 5, 60
 """Seconds from one look for what is over to the next, and from one sample of what runs to the next."""
 
 
