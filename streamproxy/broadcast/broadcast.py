@@ -54,6 +54,14 @@ class Looking(Protocol):
         """Tell the taker of the entry points in what was written."""
 
 
+@runtime_checkable
+class Recalling(Protocol):
+    """What else some feeds do: they know what came lately, before anything was done to it."""
+
+    def newest(self, count: int, /) -> Sequence[bytes]:
+        """Return the newest pieces that came as a transport stream, at most so many, oldest first."""
+
+
 class Broadcast:
     """Runs a feed into a ring. It is the taker of its feed, and never makes it wait.
 

@@ -149,6 +149,7 @@ class Continuity:
         self._line: Line | None = None
         self._playing: Take | None = None
         self._preparing: Take | None = None
+        self._leaving: Take | None = None
         self._last: Upstream | None = None
         self._former: Former | None = None
         self._reason: UpstreamError | None = None
@@ -200,8 +201,9 @@ class Continuity:
                     step = await self._play(line, step)
             finally:
                 line.close()
-                if self._playing:
-                    await self._playing.stop()
+                for take in (self._playing, self._leaving):
+                    if take:
+                        await take.stop()
 
     async def _play(self, line: Line, step: Attempt | _Loss) -> Attempt | _Loss | None:
         """Put an upstream in force, and follow it until that is over; return what comes then, None at its own end.
@@ -211,7 +213,8 @@ class Continuity:
         """
         first = not line.begun
         async with self._holding(line):
-            take = await self._find(line, step)
+            # It is known from here on, so that it is stopped whatever happens until it is put in force.
+            take = self._playing = await self._find(line, step)
         self._put_in_force(take, first=first)
         return await self._follow(line, take)
 
@@ -340,7 +343,7 @@ class Continuity:
         take.retire()
         line.finish()
         self._put_in_force(other)
-        await take.stop()
+        await self._stop(take)
         return other
 
     def _settle(self, move: _Move) -> Attempt:
@@ -367,7 +370,13 @@ class Continuity:
         take.retire()
         self._former = line.finish(whole=whole)
         self._playing = None
+        await self._stop(take)
+
+    async def _stop(self, take: Take) -> None:
+        """Wait until what was taken out of force is shut; if this is cancelled, it is waited for in the end."""
+        self._leaving = take
         await take.stop()
+        self._leaving = None
 
     def _next(self, loss: _Loss) -> Attempt | None:
         error = loss.error

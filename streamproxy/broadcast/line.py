@@ -110,6 +110,9 @@ class Line:
             return None
         for piece in self._splicer.finish(whole=whole):
             self._pass_on(piece.data, piece.entries)
+        if self._gathered:
+            # What follows is spliced to this, so it has to have begun.
+            self._release()
         return self._splicer.former()
 
     def enter(self, candidate: Candidate | None, *, watched: bool) -> None:

@@ -9,6 +9,8 @@ from streamproxy.formats.health import Ailment
 from streamproxy.formats.splice import Candidate, Former
 from streamproxy.model import Source, Upstream
 
+_LONGEST_SEARCH = 15
+"""Seconds, beyond that, for anything of a picture or of sound to begin in what comes."""
 _MOST_WAITED_WITH = 8 << 20
 """Bytes that are searched for a point where decoding can start; then it starts anywhere."""
 
@@ -75,7 +77,12 @@ class Take:
         ready = asyncio.ensure_future(self._ready.wait())
         try:
             await asyncio.wait((ready, self.over), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            searched = 0
             while not (ready.done() or self.over.done() or (self._candidate and self._candidate.settle())):
+                # Where nothing comes at all, the source itself gives up.
+                searched += self._candidate is not None
+                if searched > _LONGEST_SEARCH:
+                    raise UpstreamNotMedia(self.upstream.label, _AILMENTS[Ailment.NO_MEDIA])
                 await asyncio.wait((ready, self.over), timeout=1, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()

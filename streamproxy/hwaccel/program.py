@@ -15,6 +15,8 @@ from streamproxy.formats.transcoding.environment import environment
 
 MOST_READ = 1 << 20
 """Bytes that are read of what it writes."""
+_LONGEST_DEATH = 5.0
+"""Seconds that it is waited for once it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ async def run(command: Sequence[str], *, timeout: float) -> Result:
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            # A driver that hangs may keep even what is killed.
+            await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=_LONGEST_DEATH)
         texts = []
         for file in (output, complaints):
             file.seek(0)

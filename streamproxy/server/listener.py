@@ -32,8 +32,8 @@ def raise_descriptor_limit() -> int:
 
 
 def connection_limit(descriptors: int) -> int:
-    """Tell how many connections fit: each viewer may need an upstream of its own."""
-    return max(1, (descriptors - _RESERVED) // 2)
+    """Tell how many connections fit: each viewer may need an upstream of its own, which takes two descriptors."""
+    return max(1, (descriptors - _RESERVED) // 3)
 
 
 def listen(host: str, port: int, *, send_buffer: int, patience: float = 10.0) -> list[socket.socket]:

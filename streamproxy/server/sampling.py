@@ -3,8 +3,7 @@
 import asyncio
 
 from streamproxy.audience import Audience
-from streamproxy.broadcast.broadcast import Broadcast
-from streamproxy.broadcast.continuity import Continuity
+from streamproxy.broadcast.broadcast import Broadcast, Recalling
 from streamproxy.broadcast.registry import BroadcastRegistry
 from streamproxy.formats.mpegts.inspection import inspect
 from streamproxy.model import TRANSPORT_STREAM
@@ -26,7 +25,7 @@ async def inspect_running(broadcasts: BroadcastRegistry, audience: Audience) -> 
 
 def _inspect(broadcast: Broadcast, audience: Audience) -> None:
     counters = audience.record(broadcast.channel).counters
-    came = broadcast.feed.newest(_SAMPLE) if isinstance(broadcast.feed, Continuity) else []
+    came = broadcast.feed.newest(_SAMPLE) if isinstance(broadcast.feed, Recalling) else []
     received = inspect(b"".join(came))
     # Until the first splice, viewers get what came, byte for byte.
     sent = inspect(b"".join(broadcast.newest(_SAMPLE))) if counters.splices else received

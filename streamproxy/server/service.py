@@ -97,6 +97,7 @@ class Service:
                     tasks.start(self._stay_alive(self._notifier.watchdog_interval), name="watchdog")
                 tasks.start(self._reload_when_asked(wiring), name="reload")
                 tasks.start(wiring.keep_house(), name="housekeeping")
+                tasks.start(wiring.take_samples(), name="samples")
                 self._notifier.ready(_status(wiring.library))
                 announce(self)
                 await self._stopping.wait()

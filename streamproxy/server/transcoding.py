@@ -215,6 +215,10 @@ class TranscodedFeed:
         if self._continuity:
             self._continuity.look()
 
+    def newest(self, count: int) -> list[bytes]:
+        """Return the newest pieces that ffmpeg has written as a transport stream, at most so many, oldest first."""
+        return self._continuity.newest(count) if self._continuity else []
+
     async def run(self, sink: Taker) -> None:
         """Transcode until it is given up.
 

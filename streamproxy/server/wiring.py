@@ -1,5 +1,6 @@
 """Who knows whom: the services, put together from the settings in force."""
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import Callable
@@ -169,8 +170,12 @@ class Wiring:
             self.audience.sample()
             if second % _SWEEP == 0:
                 await self._sweep()
-            if second % _SAMPLE == 0:
-                await inspect_running(self.broadcasts, self.audience)
+
+    async def take_samples(self) -> None:
+        """Look now and then whether anything is missing in what runs, until cancelled."""
+        while True:
+            await asyncio.sleep(_SAMPLE)
+            await inspect_running(self.broadcasts, self.audience)
 
     async def _sweep(self) -> None:
         if timeout := self._settings.config.api.stream_timeout:

@@ -14,8 +14,8 @@ from streamproxy.sources.deadlines import DeadlinesOf
 _SHORTEST_DELAY = 0.01
 """Seconds; less would keep a core busy with looking at the clock."""
 
-Fetch = Callable[[socket.socket], bool]
-"""Adds what waits in the kernel, by the connection's socket; tells whether there was anything."""
+Fetch = Callable[[socket.socket], None]
+"""Adds what waits in the kernel, by the connection's socket."""
 
 
 class Chunker:
@@ -129,7 +129,10 @@ class Chunker:
         elif not self._hurried:
             self._pass_waiting()
             self._hurried = True
-            if not (self._connection and self._fetch and self._fetch(self._connection)):
+            if self._connection and self._fetch:
+                self._fetch(self._connection)
+            if self._hurried:
+                # There was no packet: the next is not waited for.
                 self._wake_at(1)
 
     def _wake_at(self, size: int) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Protocol
 
+_RESOLUTION = 0.001
+"""Seconds."""
+
 
 class Waiting(Protocol):
     """Who waits."""
@@ -58,12 +61,22 @@ class Deadlines:
 
     def _expire(self) -> None:
         now = self._loop.time()
-        overdue = [waiting for waiting, due in takewhile(lambda item: item[1] <= now, self._due.items())]
+        # A clock in milliseconds, as that of uvloop, may be half of one behind its timers.
+        soon = now + _RESOLUTION
+        overdue = [waiting for waiting, due in takewhile(lambda item: item[1] <= soon, self._due.items())]
         for waiting in overdue:
             self.postpone(waiting, now)
         self._timer = self._loop.call_at(next(iter(self._due.values())), self._expire)
         for waiting in overdue:
+            if waiting in self._due:
+                self._tell(waiting, now)
+
+    def _tell(self, waiting: Waiting, now: float) -> None:
+        """Tell one, and let the others have their turn whatever comes of it."""
+        try:
             waiting.expire(now)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, which is reported as that of any timer
+            self._loop.call_exception_handler({"message": "Exception in a deadline", "exception": error})
 
 
 DeadlinesOf = Callable[[float], Deadlines]

@@ -1,6 +1,7 @@
 """The body of an answer, read as directly as the event loop allows."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -71,21 +72,17 @@ class Intake(asyncio.BufferedProtocol):
         else:
             self._transport.resume_reading()
 
-    def fetch(self, connection: socket.socket) -> bool:
-        """Hand on what is there, though the event loop was told to wait for more; tell whether there was anything.
+    def fetch(self, connection: socket.socket) -> None:
+        """Hand on what is there, though the event loop was told to wait for more.
 
         Args:
             connection: The same connection.
         """
         if self._stopped.done() or self._transport.get_extra_info("sslcontext"):
-            return False
-        try:
-            size = connection.recv_into(self._buffer)
-        except OSError:
-            # An end is for the event loop to notice.
-            return False
-        self._hand_on(self._buffer[:size])
-        return size > 0
+            return
+        # There may be nothing; and an end is for the event loop to notice.
+        with contextlib.suppress(OSError):
+            self._hand_on(self._buffer[: connection.recv_into(self._buffer)])
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where to read to."""

@@ -137,7 +137,7 @@ def test_a_port_can_be_listened_on_again_right_after_a_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "connections"), [(1024, 480), (1 << 20, 524_256), (66, 1), (65, 1), (64, 1), (0, 1)]
+    ("descriptors", "connections"), [(1024, 320), (1 << 20, 349_504), (67, 1), (65, 1), (64, 1), (0, 1)]
 )
 def test_every_connection_has_room_for_an_upstream_of_its_own(descriptors: int, connections: int) -> None:
     assert connection_limit(descriptors) == connections

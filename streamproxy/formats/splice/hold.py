@@ -18,15 +18,7 @@ class Hold:
     It keeps no more than 8 chunks or 1 MiB, whatever comes.
     """
 
-    def __init__(self, *, clean_cut: bool, prompt: int = 0) -> None:
-        """Start empty.
-
-        Args:
-            clean_cut: Whether to hold anything back at all.
-            prompt: Chunks that pass at once, since somebody waits for the first of them.
-        """
-        self._clean_cut = clean_cut
-        self._prompt = prompt
+    def __init__(self) -> None:
         self._chunks: deque[Chunk] = deque()
         self._size = 0
 
@@ -41,8 +33,7 @@ class Hold:
             chunk = self._entrust(chunk)
         self._chunks.append(chunk)
         self._size += len(chunk.data)
-        if not self._clean_cut or self._prompt or complete is None:
-            self._prompt = max(0, self._prompt - 1)
+        if complete is None:
             return self.release()
         passed = []
         while self._chunks and (self._chunks[0].end <= complete or self._overfull()):
@@ -72,7 +63,7 @@ class Hold:
             What may pass: all up to there, and the rest of what began before. And what is left over.
         """
         chunks = self.release()
-        if program is None or not self._clean_cut:
+        if program is None:
             return chunks, []
         passed = [chunk.before(complete) for chunk in chunks if chunk.start < complete]
         left = [chunk.behind(complete) for chunk in chunks if chunk.end > complete]

@@ -44,20 +44,19 @@ class Passage:
         found: What was found since the feed before.
     """
 
-    def __init__(self, indexer: Indexer, passed: Recent, *, clean_cut: bool, thorough: bool = False) -> None:
+    def __init__(self, indexer: Indexer, passed: Recent, *, thorough: bool = False) -> None:
         """Start empty.
 
         Args:
             indexer: That of the source.
             passed: Remembers what has passed.
-            clean_cut: Whether to hold anything back at all.
             thorough: Whether to read every chunk.
         """
         self.complete = 0
         self.timed = Indexed((), 0)
         self.found: Sequence[Indexed] = ()
+        self._looked_at: Sequence[Indexed] = ()
         self._indexer = indexer
-        self._clean_cut = clean_cut
         self._thorough = thorough
         self._passed = passed
         self._end = 0
@@ -85,7 +84,7 @@ class Passage:
 
     def feed(self, packets: bytes) -> list[Piece]:
         """Take the next chunk, and return what may pass."""
-        self.found = ()
+        self.found, self._looked_at = self._looked_at, ()
         self._end += len(packets)
         self._held.append(packets)
         self._held_size += len(packets)
@@ -97,7 +96,9 @@ class Passage:
 
     def look(self) -> tuple[Entry, ...]:
         """Read what has been left for later, and return the entry points in what has passed."""
-        self._learn(self._indexer.read())
+        found = self._indexer.read()
+        self._learn(found)
+        self._looked_at = (*self._looked_at, *found)
         return self._entries_before(self.position)
 
     def end(self) -> list[Chunk]:
@@ -116,7 +117,7 @@ class Passage:
         """Tell whether the oldest chunk is complete: for certain in the beginning, later by experience."""
         if self._known:
             return self._held_size - len(oldest) >= self._depth or len(self._held) > _MOST_HELD
-        if self._prompt or not self._clean_cut or self._indexer.program is None:
+        if self._prompt or self._indexer.program is None:
             return True
         too_much = self._held_size > _DEEPEST or len(self._held) > _MOST_HELD
         return too_much or self.position + len(oldest) <= self.complete
@@ -191,7 +192,7 @@ class Passage:
             if indexed.timed:
                 self.timed = indexed
         self._known = len(self._depths) >= _LEARNING and self._indexer.program is not None
-        self._depth = min(max(self._depths), _DEEPEST) if self._clean_cut else 0
+        self._depth = min(max(self._depths), _DEEPEST)
         self._marked_pid = self._indexer.marked_pid if self._known and not self._thorough else None
 
     def _enter(self, entries: Iterable[Entry]) -> None:

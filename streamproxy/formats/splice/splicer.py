@@ -32,25 +32,25 @@ class Splicer:
     with PIDs, continuity counters, clocks and time stamps where the output ended. A source ends where its video and
     audio is complete, and the next begins at an entry point.
 
-    No input makes it fail. It keeps the last 1.5 MiB of its output and up to 1 MiB that is held back for a clean cut.
+    The newest chunks are held back until no picture and no sound in them could be cut. That delays a stream by a
+    picture or a PES packet of sound, by no more than 8 chunks or 1 MiB, and the beginning of the first source not at
+    all.
+
+    No input makes it fail. It keeps the last 1.5 MiB of its output, and what is held back.
     """
 
-    def __init__(self, *, clean_cut: bool = True, thorough: bool = False) -> None:
+    def __init__(self, *, thorough: bool = False) -> None:
         """Start with the first source in force.
 
         Args:
-            clean_cut: Whether to hold back the newest chunks until no picture and no sound in them could be cut. It
-                delays a stream by a picture or a PES packet of sound, by no more than 8 chunks or 1 MiB, and the
-                beginning of the first source not at all.
             thorough: Whether to find something in every piece: else most of the first source is not read, where entry
-                points are marked. They are found all the same.
+                points are marked. They are found all the same, but for some where the video moves to another PID.
         """
         self._found: Sequence[Indexed] = ()
-        self._clean_cut = clean_cut
         self._indexer = Indexer()
         self._output = Recent(most_bytes=_REMEMBERED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
-        self._passage: Passage | None = Passage(self._indexer, self._output, clean_cut=clean_cut, thorough=thorough)
-        self._hold = Hold(clean_cut=clean_cut)
+        self._passage: Passage | None = Passage(self._indexer, self._output, thorough=thorough)
+        self._hold = Hold()
         self._in_force = True
         self._complete = 0
         self._timed = Indexed((), 0)
@@ -190,7 +190,7 @@ class Splicer:
         rewriter.open(beginning.presentation_time)
         self._indexer, self._complete = candidate.indexer, candidate.complete
         self._timed = Indexed((), 0, candidate.decode_time)
-        self._hold = Hold(clean_cut=self._clean_cut)
+        self._hold = Hold()
         self._left = []
         self._fed = Recent(most_bytes=_RECOGNISED_BYTES, most_chunks=_REMEMBERED_CHUNKS)
         self._note(head)

@@ -33,10 +33,6 @@ def test_what_is_complete_passes() -> None:
     assert waiting(Splicer(), fed) == [0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
 
 
-def test_nothing_is_held_back_without_a_clean_cut() -> None:
-    assert set(waiting(Splicer(clean_cut=False), chunks(sources.usual()))) == {0}
-
-
 def test_nothing_is_held_back_of_what_has_no_tables() -> None:
     source = Maker()
 
@@ -117,15 +113,6 @@ def test_what_is_complete_of_the_next_source_is_published_at_once() -> None:
     channel.switch(b"".join(begun), size=1_000 * PACKET_SIZE)
 
     assert len(starts(channel.output, 0x100)) == before + 2
-
-
-def test_without_a_clean_cut_all_that_came_is_published() -> None:
-    source = packets(sources.usual(), 0, 333)
-    channel = Channel(Splicer(clean_cut=False))
-    channel.play(source)
-    channel.finish()
-
-    assert channel.output == source
 
 
 def test_sound_that_has_come_further_than_pictures_is_not_lost_with_them() -> None:

@@ -31,7 +31,7 @@ def damaged(chance: random.Random) -> bytes:
 @given(st.integers(0, 1 << 64))
 def test_no_stream_breaks_a_splicer(seed: int) -> None:
     chance = random.Random(seed)
-    splicer = Splicer(clean_cut=chance.random() < 0.9)
+    splicer = Splicer()
     position = 0
     for _ in range(chance.randrange(1, 5)):
         pieces = []

@@ -391,7 +391,7 @@ def test_an_entry_point_that_is_found_when_it_has_left_is_said_where_it_is_or_no
     tables = maker.tables()
     halves = chunks(maker.packets(VIDEO, pes(0xE0, 0, picture)), PACKET_SIZE)
     for idle, position in ((False, [len(tables)]), (True, [])):
-        channel = Channel(Splicer(clean_cut=False))
+        channel = Channel()
         channel.play(tables + halves[0])
         if idle:
             channel.idle()
