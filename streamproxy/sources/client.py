@@ -256,6 +256,9 @@ def _name(error: aiohttp.ClientError | OSError, label: str) -> UpstreamError:
         return UpstreamUnreachable(label, reason)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return UpstreamUnreachable(label, "the upstream's host name is not known")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = "the upstream's certificate is not trusted; SSL_CERT_FILE can name a file of those that are"
+        return UpstreamUnreachable(label, reason)
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return UpstreamUnreachable(label, "no secure connection to the upstream: its certificate or TLS failed")
     if isinstance(error, aiohttp.ClientConnectorError):

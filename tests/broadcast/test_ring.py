@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from streamproxy.broadcast import ring as ring_module
 from streamproxy.broadcast.reader import END, Reader
 from streamproxy.broadcast.ring import Ring
 from streamproxy.formats.mpegts import Entry
@@ -483,6 +484,17 @@ async def test_an_entry_point_in_what_is_gone_is_of_no_use() -> None:
     assert await taken(ring.join(4)) == packet(VIDEO, 3)
 
 
+@pytest.mark.parametrize("position", [0, 188])
+async def test_an_entry_point_that_is_told_after_the_end_is_of_no_use(position: int) -> None:
+    ring = Ring(history=1000)
+    ring.append(packet(VIDEO, 1, starts=True))
+    ring.close()
+
+    ring.note([at(position)])
+
+    assert await ring.join(4).get() == END
+
+
 async def test_what_began_before_the_entry_point_is_left_out() -> None:
     ring = Ring(history=0)
     picture, torn, sound = packet(VIDEO, 1, starts=True), packet(SOUND, 5), packet(SOUND, 6, starts=True)
@@ -596,3 +608,98 @@ async def test_a_lapped_reader_is_told_of_the_end() -> None:
 
     assert await reader.get() == END
     assert reader.skipped == 3 * 188
+
+
+# What is kept for the sake of an entry point, and no longer than that.
+
+MIB = 1 << 20
+LARGE = bytes(4 * MIB)
+"""What a test appends over and over takes no memory of its own."""
+
+
+def kept(ring: Ring) -> int:
+    """Return the bytes that a ring keeps."""
+    return sum(map(len, ring.newest(1 << 20)))
+
+
+@pytest.mark.parametrize("history", [0, 32 * MIB, 40 * MIB])
+async def test_an_entry_point_is_given_up_when_it_lies_further_back_than_32_mib_and_the_history(history: int) -> None:
+    ring = Ring(history)
+    longest = max(history, 32 * MIB)
+    ring.append(b"before")
+    ring.append(LARGE, [at(6)])
+    for _ in range(longest // len(LARGE) - 1):
+        ring.append(LARGE)
+    assert kept(ring) == longest
+
+    ring.append(b"x")
+
+    assert kept(ring) == (longest - len(LARGE) + 1 if history else 0)
+
+
+async def test_how_far_back_an_entry_point_lies_is_counted_from_itself_and_not_from_its_chunk() -> None:
+    ring = Ring(history=0)
+    ring.append(b"before" + LARGE, [at(6)])
+    for _ in range(7):
+        ring.append(LARGE)
+
+    assert kept(ring) == 6 + 32 * MIB
+
+
+@pytest.mark.parametrize(("position", "left"), [(0, 9), (5, 9), (6, 3), (8, 3)])
+async def test_a_chunk_is_kept_as_long_as_the_entry_point_lies_in_it(position: int, left: int) -> None:
+    ring = Ring(history=0)
+    ring.append(b"before", [at(0)])
+    ring.append(b"now", [at(position)])
+
+    assert kept(ring) == left
+
+
+async def test_of_an_entry_point_that_was_given_up_nothing_is_held() -> None:
+    ring = Ring(history=2 * MIB)
+    held: set[int] = set()
+    ring.append(packet(VIDEO, 0, starts=True), [at(0)])
+    await backlog(ring)
+    for number in range(36):
+        chunk = Chunk(MIB)
+        chunk.number, chunk.held = number, held
+        held.add(number)
+        ring.append(chunk)
+    del chunk
+
+    assert held == {34, 35}
+
+
+CHUNKS = st.lists(st.tuples(st.integers(1, 4), st.none() | st.integers(0, 12)), max_size=25)
+"""Packets of each chunk, and how many packets before its end an entry point is told of with it."""
+
+
+@given(chunks=CHUNKS, history=st.sampled_from([0, 1, 187, 188, 189, 1000]), most=st.sampled_from([0, 376, 1500]))
+@settings(deadline=None)
+def test_it_keeps_its_history_and_what_the_newest_entry_point_needs(
+    chunks: list[tuple[int, int | None]], history: int, most: int
+) -> None:
+    async def work() -> None:
+        ring = Ring(history)
+        sent: list[bytes] = []
+        starts = [0]
+        first, entry = 0, None
+        for count, back in chunks:
+            sent.append(b"".join(packet(VIDEO, starts[-1] // 188 + each, starts=True) for each in range(count)))
+            starts.append(starts[-1] + len(sent[-1]))
+            told = None if back is None else max(0, starts[-1] - 188 * (1 + back))
+            ring.append(sent[-1], [] if told is None else [at(told)])
+
+            entry = told if told is not None and told >= starts[first] else entry
+            if entry is not None and starts[-1] - entry > max(history, most):
+                entry = None
+            needed = starts[-1] if entry is None else entry
+            while starts[-1] - starts[first] > history and starts[first + 1] <= needed:
+                first += 1
+            assert ring.newest(1000) == sent[first:]
+            expected = sent[first:] if entry is None else [TABLES, b"".join(sent)[entry:]]
+            assert b"".join(await backlog(ring)) == b"".join(expected)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ring_module, "_LONGEST_WAY_BACK", most)
+        asyncio.run(work())

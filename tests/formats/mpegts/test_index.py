@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamproxy.formats.mpegts import Entry, Indexer
+from streamproxy.formats.mpegts.index import find_mark
 from streamproxy.formats.mpegts.psi import Program, write_pat, write_pmt
 from streamproxy.formats.mpegts.sections import crc32
 from tests.formats.mpegts.made import (
@@ -505,6 +506,174 @@ def test_without_pictures_the_decoding_time_is_that_of_the_first_sound() -> None
     found = indexer.feed(mux.tables(RADIO) + mux.unit(AUDIO, pes(b"sound", 7000, stream_id=0xC0)))
 
     assert found.decode_time == 7000
+
+
+MARKED = 0x40
+OTHER = VIDEO + 0x100
+"""A PID that has the same low byte."""
+
+
+def test_a_mark_is_found_where_its_picture_begins() -> None:
+    mux = Mux()
+    before = mux.tables(TELEVISION) + mux.unit(VIDEO, pes(NO_IDR + bytes(300))) + mux.unit(AUDIO, pes(b"sound"))
+    marked = mux.unit(VIDEO, pes(IDR + bytes(300)), flags=MARKED)
+
+    assert find_mark(before + marked + marked, VIDEO) == len(before)
+    assert find_mark(marked, VIDEO) == 0
+    assert find_mark(before, VIDEO) == -1
+    assert find_mark(b"", VIDEO) == -1
+
+
+@pytest.mark.parametrize("pid", [AUDIO, OTHER, VIDEO & 0xFF, VIDEO | 0x1000])
+def test_marks_of_other_pids_are_not_found(pid: int) -> None:
+    mux = Mux()
+    other, marked = mux.unit(pid, pes(IDR), flags=MARKED), mux.unit(VIDEO, pes(IDR), flags=MARKED)
+
+    assert find_mark(other, VIDEO) == -1
+    assert find_mark(other + marked, VIDEO) == len(other)
+    assert find_mark(other, pid) == 0
+
+
+@pytest.mark.parametrize("flags", [0x80, 0x20, 0x10, 0x08])
+def test_other_flags_are_no_mark(flags: int) -> None:
+    assert find_mark(Mux().unit(VIDEO, pes(IDR), flags=flags), VIDEO) == -1
+
+
+def test_a_mark_where_no_picture_begins_is_none() -> None:
+    assert find_mark(Mux().unit(VIDEO, IDR, flags=MARKED, start=False), VIDEO) == -1
+
+
+def test_what_looks_like_a_mark_is_not_found_where_there_are_no_flags() -> None:
+    packet = Mux().unit(VIDEO, pes(NO_IDR + bytes(300)))[:PACKET]
+    field_of_no_length = packet[:3] + bytes((0x30,)) + b"\0" + b"\x40" * 183
+    no_field = packet[:4] + b"\x40" * 184
+
+    assert find_mark(field_of_no_length + no_field, VIDEO) == -1
+
+
+def test_a_mark_counts_in_a_packet_that_says_more_of_itself() -> None:
+    marked = bytearray(Mux().unit(VIDEO, pes(IDR), flags=MARKED, scrambled=True))
+    marked[1] |= 0x20
+    marked[5] |= 0x10
+
+    assert find_mark(bytes(marked), VIDEO) == 0
+
+
+units = st.builds(
+    lambda pid, flags, start, size, scrambled: (pid, flags, start, size, scrambled),
+    st.sampled_from([VIDEO, AUDIO, OTHER, 0x1FFF]),
+    st.sampled_from([0, MARKED, MARKED | 0x10, 0x10]),
+    st.booleans(),
+    st.integers(1, 400),
+    st.booleans(),
+)
+
+
+@given(st.lists(units, max_size=12))
+def test_the_first_mark_is_that_of_the_first_entry(found: list[tuple[int, int, bool, int, bool]]) -> None:
+    mux = Mux()
+    # After a mark, pictures without one are believed.
+    begun = television(mux) + mux.unit(VIDEO, pes(IDR), flags=MARKED)
+    indexer = Indexer()
+    indexer.feed(begun)
+    stream = b"".join(
+        mux.unit(pid, pes(bytes(size)), flags=flags, start=start, scrambled=scrambled)
+        for pid, flags, start, size, scrambled in found
+    )
+
+    entered = [entry.position - len(begun) for entry in indexer.feed(stream).entries]
+
+    assert find_mark(stream, VIDEO) == (entered[0] if entered else -1)
+
+
+_TRUSTED = 16 << 20
+"""Bytes after a mark in which others are looked for."""
+
+
+def test_the_pid_of_the_video_is_told_where_its_marks_can_be_relied_upon() -> None:
+    mux = Mux()
+    indexer = Indexer()
+    indexer.feed(television(mux, IDR))
+    assert indexer.marked_pid is None
+
+    begun = indexer.position
+    indexer.feed(mux.unit(AUDIO, pes(b"sound")) + mux.unit(VIDEO, pes(IDR), flags=MARKED))
+    assert indexer.marked_pid == VIDEO
+
+    indexer.go_to(begun + PACKET + _TRUSTED - PACKET)
+    assert indexer.marked_pid == VIDEO
+    indexer.go_to(begun + PACKET + _TRUSTED)
+    assert indexer.marked_pid is None
+
+
+def test_without_video_no_pid_has_marks() -> None:
+    mux = Mux()
+    indexer = Indexer()
+    indexer.feed(television(mux) + mux.unit(VIDEO, pes(IDR), flags=MARKED))
+    indexer.feed(mux.tables(program((AUDIO, AAC), version=1)))
+
+    assert indexer.marked_pid is None
+
+
+def test_a_stream_can_be_read_on_elsewhere_with_the_tables_of_before() -> None:
+    mux = Mux()
+    tables = mux.tables(TELEVISION)
+    indexer = Indexer()
+    indexer.feed(tables)
+    picture, sound = mux.unit(VIDEO, pes(IDR), flags=MARKED), mux.unit(AUDIO, pes(b"sound", stream_id=0xC0))
+
+    indexer.go_to(1000 * PACKET)
+    found = indexer.feed(sound + picture)
+
+    assert found.entries == (Entry(1001 * PACKET, tables),)
+    assert (found.start, found.complete, indexer.position) == (1000 * PACKET, 1000 * PACKET, 1002 * PACKET)
+
+
+def test_what_was_noted_before_a_stream_is_read_on_elsewhere_is_not_read() -> None:
+    mux = Mux()
+    indexer = Indexer()
+    indexer.feed(mux.tables(TELEVISION))
+    indexer.note(mux.unit(VIDEO, pes(IDR), flags=MARKED))
+
+    indexer.go_to(1000 * PACKET)
+
+    assert indexer.unread == 0
+    assert indexer.read() == []
+    assert indexer.position == 1000 * PACKET
+
+
+def test_what_was_open_before_a_stream_is_read_on_elsewhere_is_not_waited_for() -> None:
+    mux = Mux()
+    indexer = Indexer()
+    indexer.feed(mux.tables(TELEVISION) + mux.unit(VIDEO, pes(NO_IDR)) + mux.unit(AUDIO, pes(b"", stream_id=0xC0)))
+
+    indexer.go_to(1000 * PACKET)
+
+    assert indexer.feed(mux.unit(VIDEO, bytes(184), start=False)).complete == 1001 * PACKET
+
+
+def test_a_picture_that_told_nothing_yet_is_no_entry_when_a_stream_is_read_on_elsewhere() -> None:
+    mux = Mux()
+    start, rest = cut(mux.unit(VIDEO, pes(b"\0\0\0\1\x0c" + b"x" * 160 + IDR)), [1])
+    indexer = Indexer()
+    assert indexer.feed(mux.tables(TELEVISION) + start).entries == ()
+
+    indexer.go_to(indexer.position + 10 * PACKET)
+
+    assert indexer.feed(rest).entries == ()
+
+
+def test_a_stream_can_be_read_again() -> None:
+    mux = Mux()
+    stream = television(mux) + mux.unit(VIDEO, pes(IDR), flags=MARKED) + mux.unit(VIDEO, pes(NO_IDR))
+    indexer = Indexer()
+    first = indexer.feed(stream)
+
+    indexer.go_to(0)
+    again = indexer.feed(stream)
+
+    assert [entry.position for entry in again.entries] == [entry.position for entry in first.entries]
+    assert (again.start, again.complete, indexer.position) == (0, first.complete, len(stream))
 
 
 hostile_pids = st.sampled_from([0, PMT, VIDEO, AUDIO, 0x1FFF, 0x55])

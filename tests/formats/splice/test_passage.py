@@ -6,9 +6,11 @@ from functools import cache
 
 import pytest
 
-from streamproxy.formats.mpegts import PACKET_SIZE
+from streamproxy.formats.mpegts import PACKET_SIZE, Entry, Indexer
 from streamproxy.formats.mpegts.psi import ElementaryStream
 from streamproxy.formats.splice import Splicer
+from streamproxy.formats.splice.chunks import Recent
+from streamproxy.formats.splice.passage import Passage
 from tests.formats.splice.playing import Channel, chunks, faults, of_pid, starts
 from tests.formats.splice.synthetic import FRAME, STREAMS, VIDEO, Maker, pes
 
@@ -182,3 +184,241 @@ def test_a_stream_that_was_silent_for_long_may_go_on_with_any_count() -> None:
     assert faults(channel.output) == []
     announced = [packet for packet in of_pid(channel.output, SUBTITLES) if packet[3] & 0x20 and packet[5] & 0x80]
     assert len(announced) == 1
+
+
+# What is read, chunk by chunk, once it is known where entry points have marks.
+
+SHORT = 24 * PACKET_SIZE
+"""Bytes of a chunk here."""
+LEARNING = 32
+"""Chunks of which each is read."""
+NULL = b"\x47\x1f\xff\x10" + bytes(PACKET_SIZE - 4)
+
+
+class Stage:
+    """A passage that has learnt from its first chunks, and knows the marks.
+
+    Attributes:
+        passage: What is tested.
+        maker: Makes what goes on.
+        count: Chunks that were fed.
+        read: Numbers of the chunks that were read since it has learnt, in the order in which they were.
+        entries: Entry points that were told since then.
+    """
+
+    def __init__(self, *, remembered: int = 64, mark: int = MARK) -> None:
+        recent = Recent(most_bytes=1 << 20, most_chunks=remembered)
+        self.indexer = Indexer()
+        self.passage = Passage(self.indexer, recent)
+        self.maker = Maker()
+        self.count = 0
+        self.read: list[int] = []
+        self.entries: list[Entry] = []
+        for number in range(LEARNING):
+            self.feed(self.maker.tables(), self.picture(key=number % 4 == 0, flags=mark if number % 4 == 0 else 0))
+            assert self.read == [number]
+            self.read = []
+        self.entries = []
+
+    def picture(self, *, key: bool = False, flags: int = 0) -> bytes:
+        """Make a picture with its sound."""
+        time = self.count * FRAME
+        return self.maker.picture(time, key=key, size=300, flags=flags) + self.maker.sound(time)
+
+    def marked(self) -> bytes:
+        """Make a picture that is marked, with its sound."""
+        return self.picture(key=True, flags=MARK)
+
+    def feed(self, *parts: bytes) -> None:
+        """Feed a chunk, filled up with null packets."""
+        chunk = b"".join(parts)
+        chunk += NULL * ((SHORT - len(chunk)) // PACKET_SIZE)
+        assert len(chunk) == SHORT
+        self.count += 1
+        for piece in self.passage.feed(chunk):
+            self.entries += piece.entries
+        self.read += [found.start // SHORT for found in self.passage.found]
+
+    def feed_plain(self, count: int) -> None:
+        """Feed chunks in which nothing stands but pictures and sound."""
+        for _ in range(count):
+            self.feed(self.picture())
+
+    def end(self) -> None:
+        """End, and take note of all entry points."""
+        for chunk in self.passage.end():
+            self.entries += chunk.entries
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest chunk."""
+        return self.count - 1
+
+
+def test_of_chunks_without_marks_some_are_read_now_and_then() -> None:
+    stage = Stage()
+
+    stage.feed_plain(27)
+    assert stage.read == []
+    stage.feed_plain(1)
+    assert stage.read == [LEARNING + number for number in (24, 25, 26, 27)]
+    stage.feed_plain(28)
+    assert stage.read[4:] == [LEARNING + 28 + number for number in (24, 25, 26, 27)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_chunk_with_its_tables_before_its_mark_is_read_alone(before: bool) -> None:
+    stage = Stage()
+    stage.feed_plain(5)
+    tables = stage.maker.tables()
+
+    stage.feed(stage.picture() if before else b"", tables, stage.marked())
+
+    assert stage.read == [stage.newest]
+
+
+@pytest.mark.parametrize(("pat", "pmt"), [(0, 1), (1, 0), (1, 1), (2, 2), (0, 3), (3, 1), (2, 5), (7, 7), (7, 0)])
+def test_what_is_read_reaches_back_to_both_tables(pat: int, pmt: int) -> None:
+    stage = Stage()
+    stage.feed_plain(9)
+    for back in range(max(pat, pmt), 0, -1):
+        tables = stage.maker.tables()
+        # At the end of their chunks, further on than the mark in its own.
+        stage.feed(
+            stage.picture(),
+            NULL * 10,
+            tables[:PACKET_SIZE] if back == pat else b"",
+            tables[PACKET_SIZE:] if back == pmt else b"",
+        )
+    tables = stage.maker.tables()
+    own = (tables[:PACKET_SIZE] if pat == 0 else b"", tables[PACKET_SIZE:] if pmt == 0 else b"")
+
+    stage.feed(*own, stage.marked())
+
+    assert stage.read == list(range(stage.newest - max(pat, pmt), stage.newest + 1))
+
+
+def test_tables_that_are_far_are_not_searched_for() -> None:
+    stage = Stage()
+    stage.feed(stage.maker.tables())
+    stage.feed_plain(8)
+
+    stage.feed(stage.marked())
+
+    assert stage.read == list(range(stage.newest - 7, stage.newest + 1))
+
+
+def test_tables_behind_the_mark_are_not_its_own() -> None:
+    stage = Stage()
+    stage.feed_plain(3)
+    own = stage.maker.tables()
+    stage.feed(stage.picture(), own)
+    stage.feed_plain(1)
+    marked = stage.marked()
+
+    stage.feed(marked, stage.maker.tables())
+
+    assert stage.read == [stage.newest - 2, stage.newest - 1, stage.newest]
+    stage.end()
+    assert stage.entries == [Entry(stage.newest * SHORT, own)]
+
+
+def test_an_entry_point_at_the_very_beginning_of_a_chunk_is_found() -> None:
+    stage = Stage()
+    stage.feed_plain(1)
+
+    stage.feed(stage.marked())
+
+    stage.end()
+    assert [entry.position for entry in stage.entries] == [stage.newest * SHORT]
+
+
+def test_nothing_is_read_again_to_find_tables() -> None:
+    stage = Stage()
+    stage.feed(stage.maker.tables(), stage.marked())
+    stage.feed_plain(2)
+
+    stage.feed(stage.marked())
+
+    assert stage.read == [LEARNING, LEARNING + 1, LEARNING + 2, LEARNING + 3]
+
+
+def test_what_is_open_at_the_end_of_a_chunk_is_still_so_in_the_next_that_is_read() -> None:
+    stage = Stage()
+    sound = pes(0xC0, 0, bytes(184 * 6))
+    sound = sound[:4] + (len(sound) - 6).to_bytes(2, "big") + sound[6:]
+    packets = chunks(stage.maker.packets(0x101, sound), PACKET_SIZE)
+    stage.feed(stage.maker.tables(), stage.marked(), *packets[:3])
+    start = stage.newest * SHORT + (stage.passage.complete - stage.newest * SHORT)
+    tables = stage.maker.tables()
+    picture = stage.maker.picture(0, key=True, size=300, flags=MARK)
+
+    stage.feed(tables, picture, packets[3])
+
+    assert stage.read == [stage.newest - 1, stage.newest]
+    assert stage.passage.complete < stage.newest * SHORT
+    assert stage.passage.complete >= start
+
+
+def test_behind_one_of_four_marks_more_is_read() -> None:
+    stage = Stage()
+    for _ in range(8):
+        stage.feed(stage.maker.tables(), stage.marked())
+        stage.feed_plain(6)
+
+    offsets = [number - LEARNING for number in stage.read]
+    fourth = [21, *range(22, 26)]
+    assert offsets == [0, 7, 14, *fourth, 28, 35, 42, *(28 + number for number in fourth)]
+
+
+def test_entry_points_are_the_same_wherever_their_tables_are() -> None:
+    chance = random.Random(3)
+    stage = Stage()
+    expected = []
+    newest = stage.indexer.tables
+    for _ in range(60):
+        stage.feed_plain(chance.randrange(4))
+        tables = stage.maker.tables()
+        match chance.randrange(4):
+            case 0:
+                expected.append(Entry((stage.count * SHORT) + len(tables), tables))
+                stage.feed(tables, stage.marked())
+            case 1:
+                stage.feed(stage.picture(), tables)
+                stage.feed_plain(chance.randrange(6))
+                expected.append(Entry(stage.count * SHORT, tables))
+                stage.feed(stage.marked())
+            case 2:
+                stage.feed(tables)
+                expected.append(Entry(stage.count * SHORT, tables))
+                picture = stage.marked()
+                stage.feed(picture, stage.maker.tables())
+            case _:
+                stage.feed(tables)
+                stage.feed_plain(1)
+    stage.end()
+
+    assert newest
+    assert stage.entries == expected
+
+
+def test_where_nothing_is_marked_chunks_are_read_in_batches() -> None:
+    stage = Stage(mark=0)
+
+    stage.feed_plain(7)
+    assert stage.read == []
+    stage.feed_plain(1)
+    assert stage.read == list(range(LEARNING, LEARNING + 8))
+
+
+def test_what_was_only_noted_is_read_once_at_the_end() -> None:
+    stage = Stage(mark=0, remembered=1)
+    while stage.indexer.unread < len(list(stage.passage.newest())):
+        stage.feed_plain(1)
+    unread = range(stage.count - stage.indexer.unread, stage.count)
+    assert stage.read == []
+
+    stage.passage.end()
+
+    assert [found.start // SHORT for found in stage.passage.found] == list(unread)
+    assert stage.indexer.position == stage.count * SHORT
