@@ -10,6 +10,18 @@ import structlog
 _log = structlog.stdlib.get_logger("streamproxy")
 
 
+async def until_over(task: asyncio.Task[Any]) -> None:
+    """Wait until a task has ended, however; a cancellation waits for that too."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+
+
 class Tasks:
     """Owns background tasks for the length of an `async with` block; on the way out they are cancelled and awaited.
 

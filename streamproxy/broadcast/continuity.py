@@ -26,6 +26,7 @@ from streamproxy.errors import (
 from streamproxy.formats.health import VitalTerms
 from streamproxy.formats.splice import Former
 from streamproxy.model import DEMO_URL, TRANSPORT_STREAM, Channel, Source, StreamFormat, Upstream
+from streamproxy.tasks import until_over
 
 _PATIENCE = 10.0
 """Seconds to wait for the point where decoding can start."""
@@ -149,7 +150,6 @@ class Continuity:
         self._line: Line | None = None
         self._playing: Take | None = None
         self._preparing: Take | None = None
-        self._leaving: Take | None = None
         self._last: Upstream | None = None
         self._former: Former | None = None
         self._reason: UpstreamError | None = None
@@ -201,9 +201,8 @@ class Continuity:
                     step = await self._play(line, step)
             finally:
                 line.close()
-                for take in (self._playing, self._leaving):
-                    if take:
-                        await take.stop()
+                if self._playing:
+                    await self._playing.stop()
 
     async def _play(self, line: Line, step: Attempt | _Loss) -> Attempt | _Loss | None:
         """Put an upstream in force, and follow it until that is over; return what comes then, None at its own end.
@@ -343,7 +342,7 @@ class Continuity:
         take.retire()
         line.finish()
         self._put_in_force(other)
-        await self._stop(take)
+        await take.stop()
         return other
 
     def _settle(self, move: _Move) -> Attempt:
@@ -370,13 +369,7 @@ class Continuity:
         take.retire()
         self._former = line.finish(whole=whole)
         self._playing = None
-        await self._stop(take)
-
-    async def _stop(self, take: Take) -> None:
-        """Wait until what was taken out of force is shut; if this is cancelled, it is waited for in the end."""
-        self._leaving = take
         await take.stop()
-        self._leaving = None
 
     def _next(self, loss: _Loss) -> Attempt | None:
         error = loss.error
@@ -424,7 +417,7 @@ class Continuity:
             yield
         finally:
             holding.cancel()
-            await asyncio.wait([holding])
+            await until_over(holding)
             if not holding.cancelled():
                 holding.result()
 

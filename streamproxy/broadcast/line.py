@@ -106,14 +106,13 @@ class Line:
         Returns:
             What it is to be recognised by, if it begins again with what it sent already.
         """
-        if not self.splices:
-            return None
-        for piece in self._splicer.finish(whole=whole):
+        pieces = self._splicer.finish(whole=whole) if self.splices else []
+        for piece in pieces:
             self._pass_on(piece.data, piece.entries)
         if self._gathered:
-            # What follows is spliced to this, so it has to have begun.
+            # What follows comes behind this, so it has to have begun.
             self._release()
-        return self._splicer.former()
+        return self._splicer.former() if self.splices else None
 
     def enter(self, candidate: Candidate | None, *, watched: bool) -> None:
         """Put a stream in force.

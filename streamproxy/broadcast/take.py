@@ -8,6 +8,7 @@ from streamproxy.errors import UpstreamBroken, UpstreamError, UpstreamNotMedia, 
 from streamproxy.formats.health import Ailment
 from streamproxy.formats.splice import Candidate, Former
 from streamproxy.model import Source, Upstream
+from streamproxy.tasks import until_over
 
 _LONGEST_SEARCH = 15
 """Seconds, beyond that, for anything of a picture or of sound to begin in what comes."""
@@ -53,6 +54,7 @@ class Take:
         self._former = former
         self._candidate: Candidate | None = None
         self._waited_with = 0
+        self._waits_since = 0.0
         self._kept: list[bytes] = []
         self._in_force = False
         self._retired = False
@@ -106,11 +108,11 @@ class Take:
         self._retired = True
 
     async def stop(self) -> None:
-        """End it, and wait until it is shut."""
+        """End it, and wait until it is shut; a cancellation waits for that too."""
         self.retire()
         if self._task:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await until_over(self._task)
 
     def write(self, data: bytes, /) -> None:
         """Take more of the source."""
@@ -130,8 +132,15 @@ class Take:
 
     def elapse(self) -> None:
         """Let time pass in which nothing may have come."""
-        if self._in_force and not self._retired:
-            self._judge(self._line.elapse())
+        if not self._in_force or self._retired:
+            return
+        self._judge(self._line.elapse())
+        # Where nothing comes at all, the source itself gives up.
+        if self._candidate and self._waited_with and _now() - self._waits_since >= _LONGEST_SEARCH:
+            if self._candidate.settle():
+                self._take_over()
+            else:
+                self._judge(Ailment.NO_MEDIA)
 
     def splice(self, *, torn: bool) -> None:
         """Take what comes next for another timeline; see `Splicing`."""
@@ -181,6 +190,7 @@ class Take:
     def _wait_with(self, candidate: Candidate) -> None:
         self._candidate = candidate
         self._waited_with = 0
+        self._waits_since = _now()
 
     def _prepare_with(self, candidate: Candidate, data: bytes) -> None:
         candidate.feed(data)
@@ -204,3 +214,7 @@ class Take:
     def _end(self, reason: UpstreamError | None) -> None:
         if not self.over.done():
             self.over.set_result(reason)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -132,8 +132,10 @@ class Client:
                 raise UpstreamStalled(upstream.label, reason) from error
             except OSError as error:
                 raise _name(error, upstream.label) from error
-            except UnicodeError:
-                # Not "from": it holds them.
+            except aiohttp.InvalidURL:
+                raise
+            except ValueError:
+                # Not "from": it may hold them.
                 reason = "the user name or password in its address, or where it redirects to, cannot be sent"
                 raise UpstreamUnreachable(upstream.label, reason) from None
             if response.status not in _BODY and response.status not in also:

@@ -89,6 +89,7 @@ class Scene:
         plays: By label of the upstream, what each of its connections does; the last one again and again.
         opened: Which upstreams were opened, and when.
         open: Which are open now.
+        slow: Which take several turns of the event loop to be shut.
     """
 
     plays: dict[str, list[Play]]
@@ -96,6 +97,7 @@ class Scene:
     opened: list[tuple[str, float]] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
     form: StreamFormat = TRANSPORT_STREAM
+    slow: Sequence[str] = ()
     viewer: Viewer = field(default_factory=Viewer)
 
     def feed(self) -> Continuity:
@@ -127,7 +129,8 @@ class Source:
         try:
             await play(sink)
         finally:
-            await asyncio.sleep(0)
+            for _ in range(7 if self._label in self._scene.slow else 1):
+                await asyncio.sleep(0)
             self._scene.open.remove(self._label)
 
 
@@ -149,6 +152,27 @@ def fails(error: UpstreamError) -> Play:
     return play
 
 
+def arrives(signal: asyncio.Event) -> Play:
+    """Send enough to be put in force, say so, and send nothing more."""
+
+    async def play(sink: Sink) -> None:
+        sink.write(Maker().stream(4_000_000, 20))
+        signal.set()
+        await asyncio.Event().wait()
+
+    return play
+
+
+def says_that_it_leaves(play: Play, signal: asyncio.Event) -> Play:
+    async def leaves(sink: Sink) -> None:
+        try:
+            await play(sink)
+        finally:
+            signal.set()
+
+    return leaves
+
+
 def lost(label: str = "one") -> UpstreamError:
     return UpstreamBroken(label, "the connection broke")
 
@@ -166,6 +190,28 @@ async def watch(scene: Scene, until: Callable[[bytes], bool]) -> None:
     task.cancel()
     await asyncio.wait([task])
     assert scene.open == []
+    await waiting
+
+
+async def left_open(scene: Scene, feed: Continuity, signal: asyncio.Event, turns: int) -> list[str]:
+    """Cancel a channel some turns of the event loop behind a signal; return what was still open when it had ended."""
+    left: list[str] = []
+
+    async def run() -> None:
+        try:
+            await feed.run(scene.viewer)
+        finally:
+            left.extend(scene.open)
+
+    task = asyncio.create_task(run())
+    async with asyncio.timeout(1000):
+        await signal.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    return left
 
 
 def faults(data: bytes) -> list[str]:
@@ -608,5 +654,129 @@ def test_a_mistake_of_ours_is_not_taken_for_one_of_the_upstream() -> None:
 
         with pytest.raises(RuntimeError, match="a mistake"):
             await Scene({"one": [play]}).feed().run(Viewer())
+
+    in_virtual_time(scenario())
+
+
+TURNS = range(21)
+"""More than it takes from any of the signals until all is done that is done at once."""
+
+Act = Callable[[asyncio.Event], tuple[Scene, Continuity]]
+
+
+def the_first_arrives(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    scene = Scene({"one": [arrives(signal)]})
+    return scene, scene.feed()
+
+
+def one_arrives_while_the_line_is_held(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    scene = Scene({"one": [shows(35, end=lost()), arrives(signal)]})
+    return scene, scene.feed()
+
+
+def one_arrives_while_a_slate_is_shown(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    async def late(sink: Sink) -> None:
+        await asyncio.sleep(5)
+        await arrives(signal)(sink)
+
+    terms = replace(TERMS, slates=Slates(lambda _: Source(scene, "slate"), delay=1))
+    scene = Scene({"one": [shows(35, end=lost()), late], "slate": [shows()]}, terms)
+    return scene, scene.feed()
+
+
+def one_arrives_that_is_wanted(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    async def first(sink: Sink) -> None:
+        await Camera().play(sink, 35)
+        feed.switch()
+        await Camera(35 * FRAME).play(sink)
+
+    scene = Scene({"one": [first], "two": [arrives(signal)]})
+    feed = scene.feed()
+    return scene, feed
+
+
+def one_leaves_that_another_takes_over_from(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    async def first(sink: Sink) -> None:
+        await Camera().play(sink, 35)
+        feed.switch()
+        await Camera(35 * FRAME).play(sink)
+
+    scene = Scene({"one": [says_that_it_leaves(first, signal)], "two": [shows()]})
+    feed = scene.feed()
+    return scene, feed
+
+
+def one_leaves_that_has_to_make_room(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    async def first(sink: Sink) -> None:
+        await Camera().play(sink, 35)
+        feed.switch()
+        await Camera(35 * FRAME).play(sink)
+
+    scene = Scene({"one": [says_that_it_leaves(first, signal)], "two": [fails(UpstreamBusy("provider")), shows()]})
+    feed = scene.feed()
+    return scene, feed
+
+
+def one_leaves_whose_clock_stands_still(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    async def frozen(sink: Sink) -> None:
+        maker = Maker()
+        sink.write(maker.stream(0, 20))
+        while True:
+            sink.write(maker.picture(0))
+            await asyncio.sleep(0.04)
+
+    terms = replace(TERMS, vitals=VitalTerms(frozen_after=15))
+    scene = Scene({"one": [says_that_it_leaves(frozen, signal), shows()]}, terms)
+    return scene, scene.feed()
+
+
+def one_leaves_without_a_picture(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    async def nulls(sink: Sink) -> None:
+        while True:
+            sink.write(NULL.ljust(188, b"\xff"))
+            await asyncio.sleep(1)
+
+    scene = Scene({"one": [shows(35, end=lost()), says_that_it_leaves(nulls, signal), shows()]})
+    return scene, scene.feed()
+
+
+def a_slate_leaves(signal: asyncio.Event) -> tuple[Scene, Continuity]:
+    async def late(sink: Sink) -> None:
+        await asyncio.sleep(5)
+        await Camera().play(sink)
+
+    terms = replace(TERMS, slates=Slates(lambda _: Source(scene, "slate"), delay=1))
+    plays = {"one": [shows(35, end=lost()), late], "slate": [says_that_it_leaves(shows(), signal)]}
+    scene = Scene(plays, terms)
+    return scene, scene.feed()
+
+
+ARRIVALS = [
+    the_first_arrives,
+    one_arrives_while_the_line_is_held,
+    one_arrives_while_a_slate_is_shown,
+    one_arrives_that_is_wanted,
+]
+DEPARTURES = [
+    one_leaves_that_another_takes_over_from,
+    one_leaves_that_has_to_make_room,
+    one_leaves_whose_clock_stands_still,
+    one_leaves_without_a_picture,
+    a_slate_leaves,
+]
+
+
+@pytest.mark.parametrize("slow", [(), ("one",), ("slate",), ("one", "two", "slate")])
+@pytest.mark.parametrize("act", ARRIVALS + DEPARTURES)
+def test_a_channel_that_is_cancelled_ends_when_every_source_is_shut(act: Act, slow: Sequence[str]) -> None:
+    async def scenario() -> None:
+        left = {}
+        for turns in TURNS:
+            signal = asyncio.Event()
+            scene, feed = act(signal)
+            scene.slow = slow
+            left[turns] = await left_open(scene, feed, signal, turns)
+
+        assert {turns: sources for turns, sources in left.items() if sources} == {}
 
     in_virtual_time(scenario())

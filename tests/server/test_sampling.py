@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from streamproxy.audience import Audience
-from streamproxy.broadcast.broadcast import Taker
+from streamproxy.broadcast.broadcast import Recalling, Taker
 from streamproxy.broadcast.continuity import Continuity, Terms
 from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
 from streamproxy.broadcast.registry import BroadcastRegistry
@@ -12,6 +12,7 @@ from streamproxy.config import RelayConfig
 from streamproxy.formats.health import VitalTerms
 from streamproxy.model import TRANSPORT_STREAM, Channel, Sink, StreamFormat, Upstream
 from streamproxy.server.sampling import inspect_running
+from streamproxy.server.transcoding import TranscodedFeed
 from streamproxy.tasks import Tasks
 from tests.formats.mpegts.test_inspection import stream
 
@@ -50,6 +51,15 @@ class Other:
         await asyncio.Event().wait()
 
 
+class Recorded(Other):
+    """A feed of its own that remembers what came, as that of a transcoded channel does."""
+
+    format = TRANSPORT_STREAM
+
+    def newest(self, count: int) -> list[bytes]:
+        return [stream(0, 1), stream(7, 8, 9), stream(10, 12, 13)][-count:]
+
+
 async def test_what_is_missing_is_counted_as_it_came_and_as_viewers_got_it() -> None:
     audience = Audience()
     source = Scripted([stream(0, 1), stream(7, 8, 9), stream(10, 12, 13)])
@@ -73,3 +83,17 @@ async def test_what_is_no_transport_stream_is_left_alone() -> None:
         async with registry.join(CHANNEL):
             await inspect_running(registry, audience)
     assert audience.records == {}
+
+
+async def test_a_feed_that_remembers_what_came_is_sampled_as_it_came_whatever_it_is() -> None:
+    audience = Audience()
+    async with Tasks() as tasks:
+        registry = BroadcastRegistry(lambda _: Recorded(), RelayConfig(), tasks)
+        async with registry.join(CHANNEL):
+            await inspect_running(registry, audience)
+    counters = audience.records["news"].counters
+    assert (counters.inspected, counters.cc_errors_in, counters.cc_errors_out) == (6, 1, 1)
+
+
+def test_a_transcoded_channel_remembers_what_came() -> None:
+    assert issubclass(TranscodedFeed, Recalling)

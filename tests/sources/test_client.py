@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import gzip
 import socket
-from collections.abc import AsyncIterator, Iterable
+import traceback
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -12,7 +13,9 @@ import aiohttp
 import pytest
 from aiohttp.resolver import AsyncResolver
 
-from streamproxy.config import OptionsConfig
+from streamproxy.broadcast.continuity import Continuity, Terms
+from streamproxy.broadcast.failover import FailoverTerms, RetryTerms
+from streamproxy.config import OptionsConfig, RelayConfig
 from streamproxy.errors import (
     UpstreamBroken,
     UpstreamError,
@@ -20,8 +23,11 @@ from streamproxy.errors import (
     UpstreamStalled,
     UpstreamUnreachable,
 )
-from streamproxy.model import Upstream
+from streamproxy.formats.health import VitalTerms
+from streamproxy.formats.mpegts import Entry
+from streamproxy.model import Channel, Upstream
 from streamproxy.sources.client import Client
+from streamproxy.sources.http import HttpSource
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.dns import name_server
 from tests.helpers.origin import OK, Exchange, Origin, Script, origin
@@ -548,6 +554,78 @@ def assert_says_nothing(error: UpstreamError, *secrets: str) -> None:
     told = (str(error), repr(error), error.reason)
     assert error.label == "tv"
     assert not [secret for secret in secrets for text in told if secret in text], told
+
+
+UNSENDABLE = pytest.mark.parametrize(
+    "userinfo",
+    [f"%E1%88%B4{SECRET}:x", f"{SECRET}:%E1%88%B4", f"\u1234:{SECRET}", f"a%3A{SECRET}:{SECRET}"],
+    ids=["user", "password", "written out", "a colon"],
+)
+"""Credentials that no header can hold."""
+
+
+@UNSENDABLE
+async def test_credentials_that_cannot_be_sent_are_told_to_nobody(userinfo: str) -> None:
+    async with client() as opened:
+        with pytest.raises(UpstreamUnreachable, match="cannot be sent") as raised:
+            await read_all(opened, upstream(f"http://{userinfo}@127.0.0.1:{closed_port()}/"))
+    assert_hides_what_it_came_from(raised.value)
+
+
+@UNSENDABLE
+async def test_credentials_in_a_redirect_that_cannot_be_sent_are_told_to_nobody(userinfo: str) -> None:
+    async with origin() as seen, client() as opened:
+        seen.script = moved(f"http://{userinfo}@127.0.0.1:{seen.port}/next".encode())
+        with pytest.raises(UpstreamUnreachable, match="cannot be sent") as raised:
+            await read_all(opened, upstream(seen.url("/first")))
+        assert targets(seen) == ["/first"]
+        await until_nobody_is_connected(seen)
+    assert_hides_what_it_came_from(raised.value)
+
+
+def assert_hides_what_it_came_from(error: UpstreamError) -> None:
+    assert_says_nothing(error, SECRET, "\u1234", "%E1%88%B4")
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+    told = "".join(traceback.format_exception(error))
+    assert SECRET not in told
+    assert "\u1234" not in told
+
+
+class Taker:
+    """Notes when anything comes."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+
+    def write(self, data: bytes, entries: Sequence[Entry] = (), /) -> None:
+        self.began.set()
+
+    async def drain(self) -> None:
+        """Take everything."""
+
+
+@UNSENDABLE
+async def test_a_channel_goes_on_to_its_backup_where_credentials_cannot_be_sent(userinfo: str) -> None:
+    async with origin(repeats(packets(0, 100), before=OK, pause=0.01)) as backup, origin() as first, client() as opened:
+        first.script = moved(f"http://{userinfo}@127.0.0.1:{first.port}/next".encode())
+        retry = RetryTerms(attempts=0, delay=0, backoff=1, max_delay=0, jitter=0, total_timeout=5)
+        terms = Terms(retry, FailoverTerms(cooldown=60, fail_back=None, healthy_after=10), None, VitalTerms())
+        channel = Channel("news", "News", (upstream(first.url()), upstream(backup.url(), "backup")))
+        viewer = Taker()
+        feed = Continuity(channel, lambda each: HttpSource(each, opened, RelayConfig()), terms)
+        running = asyncio.create_task(feed.run(viewer))
+        waiting = asyncio.create_task(viewer.began.wait())
+        await asyncio.wait((running, waiting), timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            assert waiting.done()
+            assert (len(first.exchanges), len(backup.exchanges)) == (1, 1)
+        finally:
+            running.cancel()
+            waiting.cancel()
+            await asyncio.wait((running, waiting))
 
 
 async def test_a_packed_body_is_left_packed() -> None:
