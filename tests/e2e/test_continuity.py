@@ -544,7 +544,7 @@ async def test_a_switch_is_seamless_for_the_quick_the_slow_and_the_late_and_the_
     first = cut(rich(), 0, 0.5)
     second = rich(clock=777, start_pid=0x333)
     second = second[entry(second, 5) :]
-    relay = RELAY | {"queue": 64, "send_buffer": 1 << 16, "stuck_timeout": 60, "history": 1 << 16}
+    relay = RELAY | {"queue": 96, "send_buffer": 1 << 16, "stuck_timeout": 60, "history": 1 << 16}
     one, two = Tap(), Tap(head(len(second)))
     async with hls_origin() as provider, AsyncExitStack() as stack:
         provider.serve("/one", one.answer)
