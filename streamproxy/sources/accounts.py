@@ -3,11 +3,23 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from enum import IntEnum
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
 from streamproxy.errors import UpstreamBusy
+
+
+class Priority(IntEnum):
+    """Who of those that wait for a connection is served first: the highest."""
+
+    SPARE = 0
+    """Plays already, and could go on with that."""
+    BEGINNING = 1
+    """Has just been asked for."""
+    PLAYED = 2
+    """Has lost what it played, and people wait for it to go on."""
 
 
 class Account:
@@ -68,12 +80,12 @@ class Account:
         self._max_connections = max_connections
         self._settle()
 
-    def slot(self, holder: str, *, priority: int = 0, within: float) -> "Slot":
+    def slot(self, holder: str, *, priority: Priority = Priority.BEGINNING, within: float) -> "Slot":
         """Make a slot, which is held for the length of an `async with` block: as long as the socket, no shorter.
 
         Args:
             holder: Whom it is for: a viewer, say. What lingers on their behalf is the first that is asked to stop.
-            priority: Of those who wait, the highest is served first; equals in the order in which they came.
+            priority: Its place among those who wait; equals are served in the order in which they came.
             within: Seconds to wait for a free connection, in which one who is just leaving may leave. 0 for not
                 waiting; what lingers is asked to stop nevertheless, for the viewer's next try.
         """
@@ -150,7 +162,7 @@ class Slot:
 
     __slots__ = ("__weakref__", "_decision", "_within", "account", "holder", "priority")
 
-    def __init__(self, account: Account, holder: str, priority: int, within: float) -> None:
+    def __init__(self, account: Account, holder: str, priority: Priority, within: float) -> None:
         self.account = account
         self.holder = holder
         self.priority = priority

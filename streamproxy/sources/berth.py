@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
-from streamproxy.sources.accounts import Account, Slot
+from streamproxy.sources.accounts import Account, Priority, Slot
 
 _KEPT = 1.0
 """Seconds: what has played for a while is opened again at once, and what has not, a second after it was opened."""
@@ -17,7 +17,7 @@ class Berth:
 
     When the only one is lost, its slot is kept for the channel's next upstream for a moment: whoever waits would take
     it from viewers who are there. Nothing is open on it then, but it counts as in use. When the block is left nothing
-    is kept, nor from then on.
+    is kept, nor from then on. Later than that the channel waits like others, but before those who have just come.
     """
 
     def __init__(self, holder: str) -> None:
@@ -28,6 +28,7 @@ class Berth:
         """
         self._holder = holder
         self._open = 0
+        self._played = False
         self._over = False
         self._kept: Slot | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,15 +55,22 @@ class Berth:
         """
         slot = self._take_over(account)
         if slot is None and account:
-            slot = account.slot(self._holder, within=within)
+            slot = account.slot(self._holder, priority=self._priority, within=within)
             await slot.take()
         self._open += 1
+        self._played = True
         try:
             yield
         finally:
             self._open -= 1
             if slot:
                 self._keep(slot)
+
+    @property
+    def _priority(self) -> Priority:
+        if self._open:
+            return Priority.SPARE
+        return Priority.PLAYED if self._played else Priority.BEGINNING
 
     def _take_over(self, account: Account | None) -> Slot | None:
         """Return what was kept, if it is of any use, and give it back if not."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Callable, Iterator
 
@@ -167,7 +166,7 @@ def _own_socket(response: aiohttp.ClientResponse) -> Iterator[socket.socket | No
     transport = response.connection.transport if response.connection else None
     lent = transport.get_extra_info("socket") if transport and not transport.is_closing() else None
     try:
-        connection = lent and socket.socket(fileno=os.dup(lent.fileno()))
+        connection = lent and socket.fromfd(lent.fileno(), lent.family, lent.type, lent.proto)
     except OSError:
         connection = None
     with connection or contextlib.nullcontext():

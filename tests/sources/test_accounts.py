@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamproxy.errors import UpstreamBusy, UpstreamError
-from streamproxy.sources.accounts import Account, Accounts, Slot
+from streamproxy.sources.accounts import Account, Accounts, Priority, Slot
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.virtual_time import in_virtual_time
 
@@ -32,7 +32,9 @@ class Viewer:
 
     slot: Slot
 
-    def __init__(self, account: Account, name: str = "", *, priority: int = 0, within: float = 60) -> None:
+    def __init__(
+        self, account: Account, name: str = "", *, priority: Priority = Priority.BEGINNING, within: float = 60
+    ) -> None:
         self.asked = 0
         self._account = account
         self._leave = asyncio.Event()
@@ -43,7 +45,7 @@ class Viewer:
     def inside(self) -> bool:
         return self._in.done() and not self.task.done()
 
-    async def _visit(self, name: str, priority: int, within: float) -> None:
+    async def _visit(self, name: str, priority: Priority, within: float) -> None:
         async with self._account.slot(name, priority=priority, within=within) as self.slot:
             self._in.set_result(None)
             await self._leave.wait()
@@ -78,7 +80,7 @@ async def an_account(max_connections: int | None) -> AsyncIterator[tuple[Account
     account = Account("provider", max_connections)
     viewers: list[Viewer] = []
 
-    def come(name: str = "", *, priority: int = 0, within: float = 60) -> Viewer:
+    def come(name: str = "", *, priority: Priority = Priority.BEGINNING, within: float = 60) -> Viewer:
         viewers.append(Viewer(account, name, priority=priority, within=within))
         return viewers[-1]
 
@@ -142,7 +144,7 @@ async def test_those_who_wait_are_served_in_turn() -> None:
 async def test_the_highest_priority_is_served_first_and_equals_in_turn() -> None:
     async with an_account(1) as (_, come):
         holder = await come().enter()
-        low, high, higher, equal = (come(priority=priority) for priority in (0, 1, 2, 1))
+        low, high, higher, equal = (come(priority=Priority(number)) for number in (0, 1, 2, 1))
         await one_turn()
 
         for viewer in (higher, high, equal, low):
@@ -457,7 +459,7 @@ class Visit(NamedTuple):
 
     arrives: float
     holder: int
-    priority: int
+    priority: Priority
     within: float
     stays: float
     lingers: float | None
@@ -470,7 +472,7 @@ VISITS = st.builds(
     Visit,
     arrives=TIMES,
     holder=st.integers(0, 2),
-    priority=st.integers(0, 2),
+    priority=st.sampled_from(Priority),
     within=TIMES,
     stays=TIMES,
     lingers=st.none() | TIMES,
@@ -583,9 +585,9 @@ def test_whoever_has_patience_is_served(limit: int, visits: list[Visit]) -> None
     assert (storm.served, storm.refused) == (len(visits), 0)
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 3))
+@given(st.lists(st.sampled_from(Priority), min_size=1, max_size=12), st.integers(1, 3))
 @settings(deadline=None)
-def test_who_waits_is_served_by_priority_and_then_in_turn(priorities: list[int], limit: int) -> None:
+def test_who_waits_is_served_by_priority_and_then_in_turn(priorities: list[Priority], limit: int) -> None:
     order: list[int] = []
 
     async def run() -> None:
@@ -623,7 +625,7 @@ async def test_a_storm_in_real_time_leaves_nothing_behind(seed: int) -> None:
         Visit(
             dice.choice(short) * 10,
             dice.randrange(5),
-            dice.randrange(3),
+            dice.choice(list(Priority)),
             dice.choice(short) * 5,
             dice.choice(short),
             perhaps(),

@@ -215,3 +215,41 @@ def test_who_is_cancelled_while_waiting_keeps_nothing() -> None:
         assert account.held == 0
 
     told(story)
+
+
+def test_a_channel_whose_viewers_wait_is_served_before_one_that_begins() -> None:
+    async def story(account: Account, berth: Berth, rival: Rival) -> None:
+        await rival.task
+        late = Rival(account)
+        await asyncio.sleep(0)
+        again = asyncio.create_task(play(berth, account, within=100))
+        await asyncio.sleep(5)
+        await rival.leave()
+        await late.task
+        # It plays for a second, and what it loses is kept for it for another.
+        assert late.at == now() == 9
+        await again
+        await late.leave()
+
+    told(story)
+
+
+def test_a_channel_that_plays_is_served_behind_one_that_begins() -> None:
+    async def tell() -> None:
+        account = Account("provider", 1)
+        with Berth("news") as berth:
+            async with berth.connection(None, within=0):
+                before = Rival(account)
+                await before.task
+                spare = asyncio.create_task(play(berth, account, within=100))
+                await asyncio.sleep(0)
+                rival = Rival(account)
+                await asyncio.sleep(5)
+                await before.leave()
+                await rival.task
+                assert rival.at == 5
+                assert not spare.done()
+                await rival.leave()
+                await spare
+
+    in_virtual_time(tell())

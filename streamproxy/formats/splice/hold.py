@@ -8,15 +8,12 @@ from streamproxy.formats.mpegts.packets import PACKET_SIZE
 from streamproxy.formats.mpegts.psi import Program
 from streamproxy.formats.splice.chunks import Chunk
 
-_MOST_CHUNKS = 8
-_MOST_BYTES = 1 << 20
+MOST_CHUNKS, MOST_BYTES = 8, 1 << 20
+"""What is held back at most, whatever comes."""
 
 
 class Hold:
-    """Keeps the newest chunks of a source until all video and audio that begins in them is complete.
-
-    It keeps no more than 8 chunks or 1 MiB, whatever comes.
-    """
+    """Keeps the newest chunks of a source until all video and audio that begins in them is complete."""
 
     def __init__(self) -> None:
         self._chunks: deque[Chunk] = deque()
@@ -73,7 +70,7 @@ class Hold:
         return [*passed, *remains], others
 
     def _overfull(self) -> bool:
-        return len(self._chunks) > _MOST_CHUNKS or self._size > _MOST_BYTES
+        return len(self._chunks) > MOST_CHUNKS or self._size > MOST_BYTES
 
     def _pop(self) -> Chunk:
         chunk = self._chunks.popleft()

@@ -10,6 +10,7 @@ from streamproxy.formats.mpegts.index import find_mark
 from streamproxy.formats.mpegts.packets import PACKET_SIZE
 from streamproxy.formats.mpegts.psi import PAT_PID
 from streamproxy.formats.splice.chunks import Chunk, Piece, Recent
+from streamproxy.formats.splice.hold import MOST_BYTES, MOST_CHUNKS
 
 _BATCH = 8
 """Chunks that are read together, where all are read; those that are searched for the tables of an entry point."""
@@ -21,8 +22,6 @@ _MOST_UNREAD = 28
 """Chunks in a row of which none has an entry point, until the newest are read: tables may have changed."""
 _PROMPT = 2
 """Chunks that pass at once: somebody waits for the first of them."""
-_DEEPEST, _MOST_HELD = 1 << 20, 8
-"""Bytes and chunks that are held back at most."""
 _LEARNING = 32
 """Chunks of which each is read at once, to learn how much is incomplete at a time."""
 _REMEMBERED = 256
@@ -116,10 +115,10 @@ class Passage:
     def _may_pass(self, oldest: bytes) -> bool:
         """Tell whether the oldest chunk is complete: for certain in the beginning, later by experience."""
         if self._known:
-            return self._held_size - len(oldest) >= self._depth or len(self._held) > _MOST_HELD
+            return self._held_size - len(oldest) >= self._depth or len(self._held) > MOST_CHUNKS
         if self._prompt or self._indexer.program is None:
             return True
-        too_much = self._held_size > _DEEPEST or len(self._held) > _MOST_HELD
+        too_much = self._held_size > MOST_BYTES or len(self._held) > MOST_CHUNKS
         return too_much or self.position + len(oldest) <= self.complete
 
     def _pass_one(self) -> Piece:
@@ -192,7 +191,7 @@ class Passage:
             if indexed.timed:
                 self.timed = indexed
         self._known = len(self._depths) >= _LEARNING and self._indexer.program is not None
-        self._depth = min(max(self._depths), _DEEPEST)
+        self._depth = min(max(self._depths), MOST_BYTES)
         self._marked_pid = self._indexer.marked_pid if self._known and not self._thorough else None
 
     def _enter(self, entries: Iterable[Entry]) -> None:

@@ -65,7 +65,7 @@ class Splicer:
         """Take the next packets of the source in force.
 
         Args:
-            packets: Whole packets, 188 bytes each; best 32 to 64 KiB at a time.
+            packets: Whole packets, 188 bytes each; best 32 to 128 KiB at a time.
 
         Returns:
             What may be published now. Nothing while no source is in force.
