@@ -135,17 +135,21 @@ class Service:
             self._reload.clear()
             self._notifier.reloading()
             try:
-                config = await asyncio.to_thread(self._read_config)
+                await self._read_again(wiring)
             except ConfigError as error:
                 _log.error("reload_refused", mistakes=error.mistakes, remedy="the old configuration stays in force")
-            else:
-                self._warn_of_what_needs_a_restart(config)
-                self.config = config
-                warn_if_open(config)
-                wiring.configure(config)
-                await wiring.library.load(config)
-                _log.info("reloaded", channels=len(wiring.library.catalog))
+            except Exception:  # noqa: BLE001 - a mistake of ours, for which the next reload is not to be missed
+                _log.exception("reload_failed")
             self._notifier.ready(_status(wiring.library))
+
+    async def _read_again(self, wiring: Wiring) -> None:
+        config = await asyncio.to_thread(self._read_config)
+        self._warn_of_what_needs_a_restart(config)
+        self.config = config
+        warn_if_open(config)
+        wiring.configure(config)
+        await wiring.library.load(config)
+        _log.info("reloaded", channels=len(wiring.library.catalog))
 
     def _warn_of_what_needs_a_restart(self, config: Config) -> None:
         fixed = {

@@ -63,6 +63,7 @@ class Chunker:
         self._fetch: Fetch | None = None
         self._wakes_at = 1
         self._paused = False
+        self._failure: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
 
@@ -75,11 +76,19 @@ class Chunker:
     ) -> None:
         self._deadlines.remove(self)
         self._fetch = None
+        if self._failure:
+            raise self._failure
         if error is None:
             self._pass_waiting()
 
     def add(self, packets: bytes) -> None:
-        """Take whole packets; pass them on if they fill a chunk, or if one is overdue."""
+        """Take whole packets; pass them on if they fill a chunk, or if one is overdue.
+
+        Raises:
+            Exception: What the sink raised, then or before.
+        """
+        if self._failure:
+            raise self._failure
         self._heard_at = self._loop.time()
         if not self._waiting and self._size <= len(packets) < 2 * self._size:
             self._pass_on(packets)
@@ -127,13 +136,26 @@ class Chunker:
             self._deadlines.remove(self)
             self._silence.reschedule(now)
         elif not self._hurried:
-            self._pass_waiting()
-            self._hurried = True
-            if self._connection and self._fetch:
-                self._fetch(self._connection)
-            if self._hurried:
-                # There was no packet: the next is not waited for.
-                self._wake_at(1)
+            try:
+                self._hurry()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is for who fills this
+                self._fail(error, now)
+
+    def _hurry(self) -> None:
+        self._pass_waiting()
+        self._hurried = True
+        if self._connection and self._fetch:
+            self._fetch(self._connection)
+        if self._hurried:
+            # There was no packet: the next is not waited for.
+            self._wake_at(1)
+
+    def _fail(self, error: Exception, now: float) -> None:
+        """Let who fills this know, at once where that is possible."""
+        self._failure = error
+        self._deadlines.remove(self)
+        if self._silence:
+            self._silence.reschedule(now)
 
     def _wake_at(self, size: int) -> None:
         if self._connection is not None and size != self._wakes_at:

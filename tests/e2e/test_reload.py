@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from streamproxy.config import Config
 from streamproxy.errors import ConfigError
 from streamproxy.server.service import Service
@@ -16,13 +18,19 @@ class Settings:
 
     def __init__(self, current: Config) -> None:
         self.current = current
-        self.mistakes: list[str] = []
-        self.read = asyncio.Event()
+        self.failure: Exception | None = None
+        self.read = 0
 
     def __call__(self) -> Config:
-        if self.mistakes:
-            raise ConfigError(self.mistakes)
+        self.read += 1
+        if self.failure:
+            raise self.failure
         return self.current
+
+    async def until_read(self, times: int) -> None:
+        async with asyncio.timeout(5):
+            while self.read < times:
+                await asyncio.sleep(0.01)
 
 
 async def channels(proxy: Proxy) -> int:
@@ -56,7 +64,10 @@ async def test_a_reload_changes_the_channels_and_disturbs_no_viewer(tmp_path: Pa
         await task
 
 
-async def test_a_mistake_in_the_new_configuration_leaves_the_old_one_in_force(tmp_path: Path) -> None:
+@pytest.mark.parametrize("failure", [ConfigError(["config.yml:1:1: nonsense"]), RuntimeError("a mistake of ours")])
+async def test_what_cannot_be_read_leaves_the_old_configuration_in_force_and_is_not_the_last_that_is_read(
+    tmp_path: Path, failure: Exception
+) -> None:
     settings = Settings(config(tmp_path, streams={"a": "http://h/1.ts"}))
     service = Service(settings)
     ready = asyncio.Event()
@@ -64,11 +75,11 @@ async def test_a_mistake_in_the_new_configuration_leaves_the_old_one_in_force(tm
     await ready.wait()
     proxy = Proxy(service, service.addresses[0][1])
 
-    settings.mistakes = ["config.yml:1:1: nonsense"]
+    settings.failure = failure
     service.reload()
-    settings_read = asyncio.create_task(until_there_are(proxy, 1))
-    await settings_read
-    settings.mistakes = []
+    await settings.until_read(2)
+    assert await channels(proxy) == 1
+    settings.failure = None
     settings.current = config(tmp_path, streams={"a": "http://h/1.ts", "b": "http://h/2.ts"})
     service.reload()
     await until_there_are(proxy, 2)

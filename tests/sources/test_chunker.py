@@ -21,14 +21,22 @@ RELAY = RelayConfig(chunk_size=SIZE, chunk_delay=0.0625, stall_timeout=0.25)
 
 
 class Heap:
-    """Keeps chunks, and is never full."""
+    """Keeps chunks, and is never full.
+
+    Attributes:
+        chunks: What came.
+        failure: What it raises instead.
+    """
 
     full = False
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
+        self.failure: Exception | None = None
 
     def write(self, data: bytes, /) -> None:
+        if self.failure:
+            raise self.failure
         self.chunks.append(data)
 
     async def drain(self) -> None:
@@ -302,3 +310,22 @@ def test_chunks_are_whole_and_not_twice_as_large_as_they_should_be(counts: list[
         assert all(0 < size < 20 for size in heap.sizes)
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_what_the_sink_raises_at_a_deadline_is_for_who_fills_the_chunks(listens: bool) -> None:
+    async def fill(silence: asyncio.Timeout) -> None:
+        with stage(silence if listens else None) as found:
+            found.chunker.add(packets(1, 3))
+            found.heap.failure = LookupError("a mistake")
+            found.expire()
+            found.heap.failure = None
+
+            assert not found.deadlines.waiting
+            if listens:
+                await asyncio.Event().wait()
+            found.chunker.add(packets(4, 1))
+
+    with pytest.raises(LookupError):
+        async with asyncio.timeout(None) as silence:
+            await fill(silence)
