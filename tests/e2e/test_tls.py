@@ -19,9 +19,9 @@ import yaml
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.hls_origin import send
 from tests.helpers.hls_proxy import links_of
-from tests.helpers.origin import OK, Exchange
+from tests.helpers.origin import OK, Exchange, Origin
 from tests.helpers.stream import PACKET, packets
-from tests.helpers.tls import TlsOrigin, certify, tls_origin
+from tests.helpers.tls import certify, tls_origin
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])  # the program is a process of its own
 
@@ -69,7 +69,7 @@ class Provider:
     """Answers whatever is asked of it."""
 
     def __init__(self) -> None:
-        self.origin: TlsOrigin | None = None
+        self.origin: Origin | None = None
 
     async def answer(self, exchange: Exchange) -> None:
         answers = {

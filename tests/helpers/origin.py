@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -52,6 +53,7 @@ class Origin:
     """What tests see of the upstream.
 
     Attributes:
+        scheme: What its addresses begin with.
         port: Where it listens on 127.0.0.1.
         open: Connections now, by path.
         peak: The most at one time, by path.
@@ -60,6 +62,7 @@ class Origin:
     """
 
     script: Script
+    scheme: str = "http"
     port: int = 0
     open: Counter[str] = field(default_factory=Counter)
     peak: Counter[str] = field(default_factory=Counter)
@@ -69,7 +72,7 @@ class Origin:
 
     def url(self, path: str = "/live.ts") -> str:
         """Return the address of a path."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     async def until(self, condition: Callable[["Origin"], bool], *, within: float = 5) -> None:
         """Wait until something holds of the connections."""
@@ -135,13 +138,14 @@ async def endless(exchange: Exchange) -> None:
 
 
 @asynccontextmanager
-async def origin(script: Script = endless) -> AsyncIterator[Origin]:
+async def origin(script: Script = endless, *, context: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
     """Run an upstream.
 
     Args:
         script: Answers each request; the connection is closed when it returns, or when the other side closes.
+        context: For one that speaks TLS.
     """
-    running = Origin(script)
+    running = Origin(script, "https" if context else "http")
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +153,7 @@ async def origin(script: Script = endless) -> AsyncIterator[Origin]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 20)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context, limit=1 << 20)
     running.port = server.sockets[0].getsockname()[1]
     try:
         yield running

@@ -1,11 +1,9 @@
 """Upstreams that speak TLS, with certificates that are made as they are needed."""
 
-import asyncio
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from cryptography import x509
@@ -13,14 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.helpers.origin import Origin, Script
-
-
-class TlsOrigin(Origin):
-    """An upstream whose addresses begin with https."""
-
-    def url(self, path: str = "/live.ts") -> str:
-        return f"https://127.0.0.1:{self.port}{path}"
+from tests.helpers.origin import Origin, Script, origin
 
 
 def certify(file: Path) -> Path:
@@ -44,31 +35,18 @@ def certify(file: Path) -> Path:
     return file
 
 
-@asynccontextmanager
-async def tls_origin(script: Script, certificate: Path) -> AsyncIterator[TlsOrigin]:
-    """Run an upstream.
-
-    Args:
-        script: Answers each request; the connection is closed when it returns, or when the other side closes.
-        certificate: A file with what it shows, and the key of that.
-    """
-    running = TlsOrigin(script)
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(running.answer(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
+def showing(certificate: Path) -> ssl.SSLContext:
+    """Let a server show a certificate: a file with it, and with its key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context, limit=1 << 20)
-    running.port = server.sockets[0].getsockname()[1]
-    try:
-        yield running
-    finally:
-        server.close()
-        pending = list(tasks)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+    return context
+
+
+def tls_origin(script: Script, certificate: Path) -> AbstractAsyncContextManager[Origin]:
+    """Run an upstream that speaks TLS.
+
+    Args:
+        script: See `origin`.
+        certificate: See `showing`.
+    """
+    return origin(script, context=showing(certificate))

@@ -4,22 +4,14 @@ import asyncio
 import gc
 import gzip
 import os
-import ssl
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from streamproxy.errors import UpstreamError, UpstreamNotMedia, UpstreamUnreachable
 from streamproxy.formats.hls.model import MediaSegment
@@ -60,6 +52,7 @@ from tests.helpers.hls_source import (
 )
 from tests.helpers.origin import OK, Exchange, Origin
 from tests.helpers.stream import PACKET
+from tests.helpers.tls import certify, showing
 
 SIZE = SEGMENT * PACKET
 ROOT = Path(__file__).resolve().parents[2]
@@ -400,33 +393,10 @@ async def test_an_address_of_another_scheme_costs_its_segment_and_is_called_that
 @asynccontextmanager
 async def over_tls(plain: Origin, folder: Path) -> AsyncIterator[tuple[int, Path]]:
     """Serve an origin over TLS as well; give the port, and the file of the certificate to trust."""
-    certificate = folder / "certificate.pem"
-    certificate.write_bytes(self_signed())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = await asyncio.start_server(plain.answer, "127.0.0.1", 0, ssl=context)
+    certificate = certify(folder / "certificate.pem")
+    server = await asyncio.start_server(plain.answer, "127.0.0.1", 0, ssl=showing(certificate))
     async with server:
         yield server.sockets[0].getsockname()[1], certificate
-
-
-def self_signed() -> bytes:
-    """Make a certificate for 127.0.0.1, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return secret + certificate.public_bytes(Encoding.PEM)
 
 
 PLAYER = """
