@@ -34,9 +34,9 @@ class OptionsConfig(Section):
 class RelayConfig(Section):
     """How one upstream is shared by many viewers."""
 
-    chunk_size: Annotated[int, BeforeValidator(Whole(1316, 1 << 20, "bytes")), AfterValidator(_whole_packets)] = 98136
+    chunk_size: Annotated[int, BeforeValidator(Whole(1316, 1 << 20, "bytes")), AfterValidator(_whole_packets)] = 130848
     """Bytes written to viewers at a time; rounded down to whole packets of 188 bytes."""
-    chunk_delay: Annotated[float, BeforeValidator(Seconds(0, 10))] = 0.125
+    chunk_delay: Annotated[float, BeforeValidator(Seconds(0, 10))] = 0.15
     """Seconds that a byte waits at most for its chunk to fill."""
     history: Annotated[int, BeforeValidator(Whole(0, 1 << 30, "bytes"))] = 1048576
     """Bytes of the recent past that are kept; more, as far back as the newest entry point, where new viewers start."""

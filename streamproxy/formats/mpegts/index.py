@@ -41,9 +41,10 @@ class Indexed:
             without a picture or sound being cut. Never goes back.
         start: Position of the piece.
         packets: The piece.
+        starts: Where in the piece PES packets of the video start, or of the first audio stream if there is no video.
     """
 
-    __slots__ = ("_starts", "_time", "complete", "entries", "packets", "start")
+    __slots__ = ("_is_time_known", "_time", "complete", "entries", "packets", "start", "starts")
 
     def __init__(
         self,
@@ -63,20 +64,21 @@ class Indexed:
             decode_time: The newest decoding time, where that is known.
             start: See above.
             packets: See above.
-            starts: Where in the piece PES packets start that may have a decoding time. It is read when it is asked for:
-                of few pieces it is, and it takes a while.
+            starts: See above. The newest decoding time is read when it is asked for: of few pieces it is, and it takes
+                a while.
         """
         self.entries = entries
         self.complete = complete
         self.start = start
         self.packets = packets
+        self.starts = starts
         self._time = decode_time
-        self._starts = starts
+        self._is_time_known = not starts
 
     @property
     def timed(self) -> bool:
         """Whether a PES packet begins in the piece that may have a decoding time."""
-        return bool(self._starts) or self._time is not None
+        return not self._is_time_known or self._time is not None
 
     @property
     def decode_time(self) -> int | None:
@@ -84,9 +86,9 @@ class Indexed:
 
         None if none begins in the piece.
         """
-        if self._starts:
-            self._time = _newest_time(self.packets, self._starts)
-            self._starts = ()
+        if not self._is_time_known:
+            self._time = _newest_time(self.packets, self.starts)
+            self._is_time_known = True
         return self._time
 
 

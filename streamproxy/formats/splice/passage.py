@@ -68,6 +68,7 @@ class Passage:
         self._prompt = _PROMPT
         self._known = False
         self._depth = 0
+        self._unit: int | None = None
         self._depths: deque[int] = deque(maxlen=_REMEMBERED)
         self._entries: list[Entry] = []
         self._newest_entry = -1
@@ -175,6 +176,7 @@ class Passage:
         start = self._end - sum(len(packets) for packets in chunks)
         if start != self._indexer.position or self._indexer.unread:
             self._indexer.go_to(start)
+            self._unit = None
         self._unread = 0
         self._most_unread = _MOST_UNREAD
         self._learn([self._indexer.feed(packets) for packets in reversed(chunks)])
@@ -186,13 +188,24 @@ class Passage:
         for indexed in found:
             self._enter(indexed.entries)
             self.complete = indexed.complete
-            # What is incomplete at the end of a chunk has been a little more somewhere within it.
-            self._depths.append(indexed.start + 2 * len(indexed.packets) - indexed.complete)
+            self._depths.append(
+                max(self._largest_unit(indexed), indexed.start + len(indexed.packets) - indexed.complete)
+            )
             if indexed.timed:
                 self.timed = indexed
         self._known = len(self._depths) >= _LEARNING and self._indexer.program is not None
-        self._depth = min(max(self._depths), MOST_BYTES)
+        # What comes may be a little larger than all that was seen.
+        self._depth = min(max(self._depths) * 9 // 8, MOST_BYTES)
         self._marked_pid = self._indexer.marked_pid if self._known and not self._thorough else None
+
+    def _largest_unit(self, indexed: Indexed) -> int:
+        """Return the bytes from one picture to the next, of those that are complete with a chunk: the most."""
+        largest = 0
+        for start in indexed.starts:
+            begins = indexed.start + start
+            largest = max(largest, begins - (begins if self._unit is None else self._unit))
+            self._unit = begins
+        return largest
 
     def _enter(self, entries: Iterable[Entry]) -> None:
         """Take note of entry points, save those that were found before."""

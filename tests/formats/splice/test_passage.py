@@ -19,6 +19,8 @@ SUBTITLES = 0x120
 WITH_SUBTITLES = (*STREAMS, ElementaryStream(SUBTITLES, 0x06, b"\x59\x08eng\x10\0\1\0\1"))
 MARK = 0x40
 """random_access_indicator (ISO/IEC 13818-1, 2.4.3.5)."""
+LARGEST = 110_000
+"""Bytes of a picture to start at, with its sound, in packets."""
 LEARNT = 40
 """Chunks after which enough is known of a stream to leave others unread."""
 
@@ -422,3 +424,22 @@ def test_what_was_only_noted_is_read_once_at_the_end() -> None:
 
     assert [found.start // SHORT for found in stage.passage.found] == list(unread)
     assert stage.indexer.position == stage.count * SHORT
+
+
+@pytest.mark.parametrize("mark", [MARK, 0])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_passes_is_complete_wherever_chunks_end_and_no_more_is_held_than_that_takes(seed: int, mark: int) -> None:
+    chance, data = random.Random(seed), long(mark=mark)
+    size = chance.choice((SIZE // 2, SIZE, 2 * SIZE))
+    indexer, splicer = Indexer(), Splicer()
+    fed = passed = count = 0
+    while fed < len(data):
+        chunk = data[fed : fed + chance.randrange(size // 2, size * 3 // 2) // PACKET_SIZE * PACKET_SIZE]
+        fed += len(chunk)
+        passed += sum(len(piece.data) for piece in splicer.feed(chunk))
+        complete = indexer.feed(chunk).complete
+        count += 1
+        if count > LEARNT:
+            assert passed <= complete
+            # The largest picture, and the chunk that it ends in.
+            assert fed - passed < LARGEST * 9 // 8 + size * 3 // 2
