@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from streamproxy.hwaccel.program import run
 from streamproxy.sources.process import Process
@@ -53,6 +55,10 @@ async def test_hardware_is_tried_and_used_in_the_same_environment_which_holds_no
 async def test_what_stays_although_it_is_killed_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if sys.version_info >= (3, 12) and not isinstance(asyncio.get_running_loop(), uvloop.Loop):
+        pytest.skip(
+            "this event loop stands still until the one who traces takes note: no hanging driver does that to it"
+        )
     monkeypatch.setattr("streamproxy.hwaccel.program._LONGEST_DEATH", 0.1)
     note = tmp_path / "note"
     running = asyncio.create_task(run([program(tmp_path, CANNOT_BE_BURIED.format(note=str(note)))], timeout=60))
