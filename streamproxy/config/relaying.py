@@ -40,7 +40,7 @@ class RelayConfig(Section):
     """Seconds that a byte waits at most for its chunk to fill."""
     history: Annotated[int, BeforeValidator(Whole(0, 1 << 30, "bytes"))] = 1048576
     """Bytes of the recent past that are kept; more, as far back as the newest entry point, where new viewers start."""
-    queue: Annotated[int, BeforeValidator(Whole(4, 100_000))] = 128
+    queue: Annotated[int, BeforeValidator(Whole(4, 100_000))] = 64
     """Chunks that a viewer may lag behind before it is moved forward."""
     linger: Annotated[float, BeforeValidator(Seconds(0))] = 0.0
     """Seconds that an upstream stays open after its last viewer left."""
