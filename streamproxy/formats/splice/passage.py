@@ -68,6 +68,7 @@ class Passage:
         self._prompt = _PROMPT
         self._known = False
         self._depth = 0
+        # Where the newest picture begins that was read, if what is read next goes on from there.
         self._unit: int | None = None
         self._depths: deque[int] = deque(maxlen=_REMEMBERED)
         self._entries: list[Entry] = []
