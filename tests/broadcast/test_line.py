@@ -1,12 +1,22 @@
 """A loss while the beginning is gathered costs viewers nothing of what was gathered; time is virtual."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
 
-from streamproxy.model import Sink, StreamFormat
-from tests.broadcast.test_continuity import TERMS, Scene, faults, has_pictures, lost, pictures_in, shows, watch
+from tests.broadcast.scene import (
+    TERMS,
+    Scene,
+    fails,
+    faults,
+    has_pictures,
+    in_fragments,
+    lost,
+    pictures_in,
+    shows,
+    stays,
+    watch,
+)
 from tests.helpers.virtual_time import in_virtual_time
 
 STRICT = replace(TERMS, prebuffer_size=100_000, prebuffer_timeout=60)
@@ -39,17 +49,11 @@ def test_what_ends_while_it_is_gathered_reaches_its_viewers() -> None:
 
 def test_fragments_that_were_gathered_before_the_loss_come_before_the_header_of_the_next() -> None:
     async def scenario() -> None:
-        async def first(sink: Sink) -> None:
-            scene.form = StreamFormat("video/mp4", b"HEADER1 ")
-            sink.write(b"one ")
-            raise lost()
-
-        async def second(sink: Sink) -> None:
-            scene.form = StreamFormat("video/mp4", b"HEADER2 ")
-            sink.write(b"two " * 50_000)
-            await asyncio.Event().wait()
-
-        scene = Scene({"one": [first, second]}, STRICT)
+        scene = Scene({}, STRICT)
+        scene.plays["one"] = [
+            in_fragments(scene, b"HEADER1 ", b"one ", fails(lost())),
+            in_fragments(scene, b"HEADER2 ", b"two " * 50_000, stays),
+        ]
 
         await watch(scene, lambda data: b"two " in data)
 

@@ -10,7 +10,7 @@ import pytest
 from streamproxy.broadcast.continuity import Continuity
 from streamproxy.errors import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRefused
 from streamproxy.model import Channel, Sink, Upstream
-from tests.broadcast.test_continuity import (
+from tests.broadcast.scene import (
     TERMS,
     Camera,
     Play,

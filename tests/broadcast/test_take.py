@@ -6,7 +6,7 @@ import pytest
 
 from streamproxy.errors import UpstreamNotMedia, UpstreamRefused
 from streamproxy.model import Sink, Splicing
-from tests.broadcast.test_continuity import (
+from tests.broadcast.scene import (
     NULL,
     Play,
     Scene,

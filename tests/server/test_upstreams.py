@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.broadcast.test_continuity import faults, pictures_in
+from tests.broadcast.scene import faults, pictures_in
 from tests.formats.splice.synthetic import FRAME, Maker
 from tests.helpers.deadline import deadline  # noqa: F401 - a fixture for every test here
 from tests.helpers.origin import OK, Exchange, Origin, origin
