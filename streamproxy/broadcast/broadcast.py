@@ -56,7 +56,7 @@ class Looking(Protocol):
 
 @runtime_checkable
 class Recalling(Protocol):
-    """What else some feeds do: they know what came lately, before anything was done to it."""
+    """What else some feeds do: they know what came lately from what they run, before it was spliced."""
 
     def newest(self, count: int, /) -> Sequence[bytes]:
         """Return the newest pieces that came as a transport stream, at most so many, oldest first."""

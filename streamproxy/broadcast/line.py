@@ -50,6 +50,11 @@ class Line:
         self._gathered: list[tuple[bytes, tuple[Entry, ...]]] = []
         self._gathering: asyncio.TimerHandle | None = None
 
+    @property
+    def taken(self) -> bool:
+        """Whether anything has come: viewers have got it, or it is gathered for them."""
+        return self.begun or bool(self._gathered)
+
     def require(self, form: StreamFormat, label: str) -> None:
         """Make sure that an upstream can follow on what viewers have got.
 

@@ -11,7 +11,7 @@ from streamproxy.model import Source, Upstream
 from streamproxy.tasks import until_over
 
 _LONGEST_SEARCH = 15
-"""Seconds, beyond that, for anything of a picture or of sound to begin in what comes."""
+"""Seconds in which bytes may come without anything of a picture or of sound beginning in them."""
 _MOST_WAITED_WITH = 8 << 20
 """Bytes that are searched for a point where decoding can start; then it starts anywhere."""
 
@@ -161,7 +161,7 @@ class Take:
     def _begin(self, data: bytes) -> None:
         """Take the first bytes."""
         self._line.require(self._source.format, self.upstream.label)
-        if not self._line.begun:
+        if not self._line.taken:
             self._in_force = True
             self._line.agree(self._source.format)
             self._line.enter(None, watched=self._watched)
@@ -190,10 +190,11 @@ class Take:
     def _wait_with(self, candidate: Candidate) -> None:
         self._candidate = candidate
         self._waited_with = 0
-        self._waits_since = _now()
 
     def _prepare_with(self, candidate: Candidate, data: bytes) -> None:
         candidate.feed(data)
+        if not self._waited_with:
+            self._waits_since = _now()
         self._waited_with += len(data)
         if candidate.ready or (self._waited_with > _MOST_WAITED_WITH and candidate.settle()):
             self._ready.set()

@@ -15,7 +15,7 @@ _SAMPLE = 2
 async def inspect_running(broadcasts: BroadcastRegistry, audience: Audience) -> None:
     """Look through the newest packets of every channel that runs, as they came and as viewers got them.
 
-    Those of a channel take a third of a millisecond, so this is done now and then, and others have their turn between.
+    Those of a channel take about half a millisecond, so this is done now and then, and others have their turn between.
     """
     for broadcast in broadcasts.running:
         if not broadcast.closed and broadcast.format.media_type == TRANSPORT_STREAM.media_type:

@@ -17,7 +17,8 @@ class Berth:
 
     When the only one is lost, its slot is kept for the channel's next upstream for a moment: whoever waits would take
     it from viewers who are there. Nothing is open on it then, but it counts as in use. When the block is left nothing
-    is kept, nor from then on. Later than that the channel waits like others, but before those who have just come.
+    is kept, nor from then on. Later than that the channel waits like others, but
+    before those who have just come, if it has had a connection for that long.
     """
 
     def __init__(self, holder: str) -> None:
@@ -58,11 +59,13 @@ class Berth:
             slot = account.slot(self._holder, priority=self._priority, within=within)
             await slot.take()
         self._open += 1
-        self._played = True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             yield
         finally:
             self._open -= 1
+            self._played = self._played or loop.time() - begun >= _KEPT
             if slot:
                 self._keep(slot)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Protocol
 
-_RESOLUTION = 0.001
-"""Seconds."""
+CLOCK_RESOLUTION = 0.001
+"""Seconds; a clock in milliseconds, as that of uvloop, may be half of one behind its timers."""
 
 
 class Waiting(Protocol):
@@ -61,8 +61,7 @@ class Deadlines:
 
     def _expire(self) -> None:
         now = self._loop.time()
-        # A clock in milliseconds, as that of uvloop, may be half of one behind its timers.
-        soon = now + _RESOLUTION
+        soon = now + CLOCK_RESOLUTION
         overdue = [waiting for waiting, due in takewhile(lambda item: item[1] <= soon, self._due.items())]
         for waiting in overdue:
             self.postpone(waiting, now)

@@ -21,6 +21,7 @@ from streamproxy.sources.hls_playlist import PlaylistLoader
 from streamproxy.sources.hls_writer import Writer
 from streamproxy.sources.retrieval import Sleep, Terms
 from streamproxy.sources.segments import Download, Segments
+from streamproxy.tasks import until_over
 
 _MOST_FAILURES = 3
 """Segments in a row that cannot be played, after which a stream counts as lost."""
@@ -109,10 +110,12 @@ class Track:
     ) -> None:
         assert self._following is not None
         self._following.cancel()
-        await asyncio.wait([self._following])
-        if not self._following.cancelled():
-            self._following.exception()
-        await self.segments.__aexit__(kind, error, trace)
+        try:
+            await until_over(self._following)
+        finally:
+            if not self._following.cancelled():
+                self._following.exception()
+            await self.segments.__aexit__(kind, error, trace)
 
     async def end(self) -> None:
         """Make sure, when there are no more segments, that this was the end.

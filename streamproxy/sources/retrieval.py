@@ -15,6 +15,7 @@ from streamproxy.formats.byterange import parse_content_range
 from streamproxy.formats.hls.model import ByteRange
 from streamproxy.model import Upstream
 from streamproxy.sources.client import Client
+from streamproxy.sources.deadlines import CLOCK_RESOLUTION
 
 EXPIRED = frozenset({401, 403, 404, 410})
 """Statuses that mean, among other things, that an address was good for a while only."""
@@ -27,8 +28,6 @@ _ATTEMPTS = 4
 _DELAY = 0.5
 _MOST_SKIPPED = 64 << 20
 """Bytes fetched for nothing, at most, to get to a part that the server does not send alone."""
-_RESOLUTION = 0.001
-"""Seconds; a clock in milliseconds, as that of uvloop, may be half of one behind its timers."""
 
 Sleep = Callable[[float], Awaitable[None]]
 Renew = Callable[[str], Awaitable[str | None]]
@@ -120,7 +119,7 @@ class Retrieval:
                 # A connection that broke says nothing about how often to believe a refusal.
                 refused = isinstance(error, UpstreamRefused)
                 failures[refused] += 1
-                if failures[refused] >= _attempts(error) or _now() + _RESOLUTION >= self._deadline:
+                if failures[refused] >= _attempts(error) or _now() + CLOCK_RESOLUTION >= self._deadline:
                     raise
                 await self._prepare_again(error, failures[refused])
             else:

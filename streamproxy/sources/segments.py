@@ -9,6 +9,7 @@ from typing import Self
 
 from streamproxy.errors import UpstreamError
 from streamproxy.formats.hls.model import MediaSegment
+from streamproxy.tasks import until_over
 
 Fetch = Callable[[MediaSegment], AsyncGenerator[bytes, None]]
 """Fetches a segment, piece by piece. Raises UpstreamError."""
@@ -161,8 +162,10 @@ class Download:
     async def close(self) -> None:
         """Stop, and wait until the connection is closed."""
         self._task.cancel()
-        await asyncio.wait([self._task])
-        self._drop()
+        try:
+            await until_over(self._task)
+        finally:
+            self._drop()
 
     async def _run(self, fetch: Fetch) -> None:
         try:

@@ -23,6 +23,7 @@ from streamproxy.sources.deadlines import Deadlines
 from streamproxy.sources.pipes import Pipe, pipes
 from streamproxy.sources.process import GRACE, NotStartedError, Process
 from streamproxy.sources.slots import ProcessSlots
+from streamproxy.tasks import until_over
 
 START_TIMEOUT = 20.0
 """Seconds of input until the first output, unless said otherwise: ffmpeg looks at its input for several of them, and
@@ -262,10 +263,12 @@ async def _feeding(source: Input, pipe: Pipe, label: str) -> AsyncIterator[async
         yield task
     finally:
         task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            # Whatever it was, there is a better reason already.
-            task.exception()
+        try:
+            await until_over(task)
+        finally:
+            if not task.cancelled():
+                # Whatever it was, there is a better reason already.
+                task.exception()
 
 
 async def _feed(source: Input, pipe: Pipe) -> bool:

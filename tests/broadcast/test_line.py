@@ -1,5 +1,6 @@
 """A loss while the beginning is gathered costs viewers nothing of what was gathered; time is virtual."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -30,6 +31,25 @@ def test_what_follows_is_spliced_to_what_was_gathered_before_the_loss(shown: int
         await watch(scene, has_pictures(shown + 40))
 
         assert scene.labels == ["one", "one"]
+        assert faults(scene.viewer.data) == []
+
+    in_virtual_time(scenario())
+
+
+def test_another_upstream_is_wanted_while_the_first_is_gathered() -> None:
+    async def scenario() -> None:
+        scene = Scene({"one": [shows()], "two": [shows(begin=1 << 32)]}, STRICT)
+        feed = scene.feed()
+        task = asyncio.create_task(feed.run(scene.viewer))
+        await asyncio.sleep(0.5)
+        assert scene.viewer.data == b""
+
+        feed.switch(1)
+        await scene.viewer.until(has_pictures(100))
+
+        task.cancel()
+        await asyncio.wait([task])
+        assert scene.labels == ["one", "two"]
         assert faults(scene.viewer.data) == []
 
     in_virtual_time(scenario())

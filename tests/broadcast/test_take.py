@@ -115,3 +115,24 @@ def test_an_upstream_that_goes_on_with_nothing_behind_a_splice_is_given_up(empty
         assert faults(scene.viewer.data) == []
 
     in_virtual_time(scenario())
+
+
+def test_an_upstream_that_takes_its_time_behind_a_splice_is_left_alone() -> None:
+    async def scenario() -> None:
+        async def goes_on(sink: Sink) -> None:
+            assert isinstance(sink, Splicing)
+            await shows(35)(sink)
+            sink.splice(torn=False)
+            await asyncio.sleep(20)
+            sink.write(NULL.ljust(188, b"\xff"))
+            await asyncio.sleep(9)
+            await shows(begin=12345)(sink)
+
+        scene = Scene({"one": [goes_on]})
+
+        await watch(scene, has_pictures(80))
+
+        assert scene.labels == ["one"]
+        assert faults(scene.viewer.data) == []
+
+    in_virtual_time(scenario())

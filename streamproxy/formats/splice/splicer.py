@@ -126,7 +126,6 @@ class Splicer:
         self._position = passage.position
         held = passage.end()
         self._passage = None
-        self._found = passage.found
         self._complete, self._timed = passage.complete, passage.timed
         for data in (*self._output, *(chunk.data for chunk in held)):
             self._fed.append(data)
